@@ -1,0 +1,108 @@
+"""The all-in-one: a private PostgreSQL, its schema, and both services, until Ctrl-C.
+
+The services are the same processes that a deployment runs. Each is told its database by a variable and
+migrates when it starts; one that dies is started again.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Never
+
+from bridgeservice.settings import BridgeServiceSettings
+from keybridge.home import Surroundings, surroundings
+from keybridge.interruption import Undo
+from keyservice.settings import KeyServiceSettings
+from servicekit import config, logs, ports, startup
+from servicekit.children import ChildFailed, Command, Keeper
+from servicekit.config import Address
+from servicekit.embedded_postgres import EmbeddedPostgres
+
+_SLACK = timedelta(seconds=5)
+# The services of an `up` that was killed end by themselves, but not at once.
+_PATIENCE_WITH_PORTS = 5.0
+
+_LOOK_EVERY = 1.0
+
+Say = Callable[[str], None]
+
+_log = logs.get(__name__)
+
+
+async def up(environ: Mapping[str, str], say: Say, undo: Undo) -> int:
+    """Start everything, keep it running until cancelled, stop everything; return the exit status."""
+    try:
+        async with surroundings(environ, undo) as home:
+            return await _run_services(home, say, undo)
+    except asyncio.CancelledError:
+        # To be stopped is how this command ends.
+        say("Stopped.")
+        return 0
+
+
+async def _run_services(home: Surroundings, say: Say, undo: Undo) -> int:
+    keyservice = config.load(KeyServiceSettings, home.environ)
+    bridgeservice = config.load(BridgeServiceSettings, home.environ)
+    logs.configure(keyservice.log_level, keyservice.log_format)
+    say(f"PostgreSQL      {startup.database_url(keyservice).where}")
+    for settings in (bridgeservice, keyservice):
+        await _wait_until_free(settings.listen, say)
+    keepers = [Keeper(_command(name, home.environ)) for name in ("bridgeservice", "keyservice")]
+    undo += [keeper.kill for keeper in keepers]
+    try:
+        bridge_address, key_address = await asyncio.gather(*(keeper.start() for keeper in keepers))
+        say(f"TradingBridge   {bridge_address}, SERVING")
+        say(f"KeyService      {key_address}, SERVING")
+        say(_hints(keyservice, key_address, bridge_address))
+        await _watch(home.postgres)
+    except ChildFailed as failure:
+        return failure.status
+    except asyncio.CancelledError:
+        say("Stopping.")
+        raise
+    finally:
+        # The one that calls the other goes first.
+        grace = max(each.drain_delay + each.shutdown_grace for each in (keyservice, bridgeservice)) + _SLACK
+        for keeper in reversed(keepers):
+            await keeper.stop(grace)
+
+
+async def _watch(postgres: EmbeddedPostgres | None) -> Never:
+    """Services that die are their keepers' business; a PostgreSQL of our own that dies is ours."""
+    while True:
+        await asyncio.sleep(_LOOK_EVERY)
+        if postgres is not None and await asyncio.to_thread(postgres.revive):
+            _log.warning("the private PostgreSQL died and was started again")
+
+
+def _command(name: str, environ: Mapping[str, str]) -> Command:
+    migrate = f"{name.upper()}_MIGRATE_ON_START"
+    return Command(name, [sys.executable, "-m", name], {migrate: "true", **environ})
+
+
+async def _wait_until_free(address: Address, say: Say) -> None:
+    """Give the services of an `up` that was killed the time to notice it."""
+    until = time.monotonic() + _PATIENCE_WITH_PORTS
+    told = False
+    while ports.in_use(address):
+        if time.monotonic() > until:
+            ports.require_free(address)
+        if not told:
+            say(f"Waiting for {address} to become free.")
+            told = True
+        await asyncio.sleep(0.05)
+
+
+def _hints(settings: KeyServiceSettings, key_address: str, bridge_address: str) -> str:
+    if settings.tls_cert_file or not settings.reflection_enabled:
+        return "\nCtrl-C stops everything.\n"
+    return f"""
+Try it, in another terminal:
+  grpcurl -plaintext {key_address} grpc.health.v1.Health/Check
+  grpcurl -plaintext {key_address} list
+  grpcurl -plaintext {bridge_address} describe bridgeservice.v1.TradingBridge
+
+Ctrl-C stops everything.
+"""

@@ -1,0 +1,106 @@
+"""The report of an adoption. It is kept in the audit record, so each run tells the whole story again."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from keyservice.store import adoption_events, waiting_rows
+from keyservice.store.adoption_events import ADOPT, MIGRATION, SUPERSEDE, Event
+from servicekit.database.engine import Connection
+
+_RENAME: Final = "RenameExchange"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of the old database, by the migration and by all runs of the adoption."""
+
+    counts: Mapping[str, int]
+    """By action, of what was done."""
+    notable: Sequence[Event]
+    """What somebody may have to look at, in the order in which it happened."""
+    waiting: int
+    """Keys that still have a token of the old database's."""
+    nothing_left: bool = False
+    """Whether the run of the adoption that this reports on found nothing to do."""
+
+    def lines(self) -> Iterator[str]:
+        """For people to read; no line holds a secret."""
+        keys, clients = self.counts.get("TakeOverApiKey", 0), self.counts.get("TakeOverClient", 0)
+        yield f"The migration took over {_number(keys, 'API key')} and {_number(clients, 'client')}."
+        yield f"{_number(self.counts.get(ADOPT, 0), 'API key')} sealed anew."
+        yield from _renamings(self.notable)
+        for event in self.notable:
+            if event.action in _SENTENCES:
+                yield _SENTENCES[event.action](event)
+        if self.waiting:
+            yield f"{_number(self.waiting, 'API key')} still waiting for the key that opens them."
+        if self.nothing_left:
+            yield "There is nothing left to do."
+
+
+async def kept_report(connection: Connection, *, nothing_left: bool = False) -> Report:
+    """The report as the record has it: also for whoever wants to see what a migration did before adopting."""
+    return Report(
+        counts=await adoption_events.counts(connection),
+        notable=await adoption_events.notable(connection),
+        waiting=await waiting_rows.count(connection),
+        nothing_left=nothing_left,
+    )
+
+
+def _made(event: Event) -> str:
+    whose = f"client {event.details['old_id']!r}" if event.details["old_id"] else "no client"
+    return f"Client {event.client_id} was made, for keys of {whose}, which the old database did not have."
+
+
+def _renamings(events: Sequence[Event]) -> Iterator[str]:
+    """Together, since there is one for each key of a renamed exchange, and nothing to be done about any."""
+    renamed = Counter(
+        (event.details.get("from", ""), event.details["to"]) for event in events if event.action == _RENAME
+    )
+    for (before, now), number in sorted(renamed.items()):
+        yield f"The exchange {before!r} of {_number(number, 'API key')} is called {now!r} now."
+
+
+def _superseded(event: Event) -> str:
+    same = "client, exchange and label" if event.principal == MIGRATION else "API key"
+    return (
+        f"API key {event.api_key_id} is deleted, because {event.details['superseded_by']} is newer"
+        f" and has the same {same}; until it is erased it can be undeleted."
+    )
+
+
+def _deleted_with_client(event: Event) -> str:
+    return f"API key {event.api_key_id} is deleted, because its client {event.client_id} was."
+
+
+def _put_away(event: Event) -> str:
+    return f"The old table, with all its columns but the secrets, is kept as {event.details['table']}."
+
+
+def _adopted(event: Event) -> str:
+    if event.outcome != "OK":
+        return (
+            f"API key {event.api_key_id} of client {event.client_id} does not open with the old key;"
+            " it is kept, and needs its credentials again (RotateApiKey), or the key that it was sealed with."
+        )
+    names = " and ".join(event.details["white_space"])
+    return (
+        f"API key {event.api_key_id} of client {event.client_id} has white space around its {names};"
+        " it is kept as it is, but the exchange will probably refuse it."
+    )
+
+
+_SENTENCES: Final[Mapping[str, Callable[[Event], str]]] = {
+    "MakeClient": _made,
+    SUPERSEDE: _superseded,
+    "DeleteApiKeyWithClient": _deleted_with_client,
+    "PutAwayOldTable": _put_away,
+    ADOPT: _adopted,
+}
+
+
+def _number(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

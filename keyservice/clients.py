@@ -1,0 +1,81 @@
+"""Use cases of clients: each is one transaction, with its audit event inside."""
+
+from collections.abc import Mapping
+from uuid import UUID, uuid4
+
+from keyservice.keyring import Keyring
+from keyservice.records import Caller, Client, Page, Position
+from keyservice.repetition import Repetition, claim
+from keyservice.store import api_keys, audit, clients, requests
+from servicekit.database.engine import Database
+from servicekit.errors import NotFound
+
+
+class Clients:
+    """The owners of keys."""
+
+    def __init__(self, database: Database, keyring: Keyring, *, erase_at_once: bool) -> None:
+        self._database = database
+        self._keyring = keyring
+        self._erase_at_once = erase_at_once
+
+    async def create(
+        self, caller: Caller, name: str, external_id: str, repetition: Repetition | None
+    ) -> Client:
+        client_id = uuid4()
+        wanted = claim(self._keyring, caller, repetition)
+        async with self._database.transaction() as connection:
+            if wanted and (first := await requests.take(connection, wanted, client_id)):
+                return _found(await clients.get(connection, first, caller))
+            client = await clients.add(connection, client_id, name, external_id or None)
+            await audit.record(connection, caller, "CreateClient", client_id=client_id)
+            return client
+
+    async def get(self, caller: Caller, client_id: UUID) -> Client:
+        return _found(await clients.get(self._database.reads, client_id, caller))
+
+    async def list(
+        self, caller: Caller, *, show_deleted: bool, after: Position | None, size: int
+    ) -> Page[Client]:
+        return await clients.page(
+            self._database.reads, caller, show_deleted=show_deleted, after=after, size=size
+        )
+
+    async def update(self, caller: Caller, client_id: UUID, changes: Mapping[str, str]) -> Client:
+        """Change ``name`` or ``external_id``; a deleted client can be renamed too."""
+        values = {field: value or None for field, value in changes.items()}
+        async with self._database.transaction() as connection:
+            _found(await clients.lock(connection, client_id, caller))
+            client = await clients.change(connection, client_id, values)
+            await audit.record(connection, caller, "UpdateClient", client_id=client_id)
+            return client
+
+    async def delete(self, caller: Caller, client_id: UUID) -> Client:
+        """Delete softly, and with the client its live keys. Deleting a deleted client changes nothing."""
+        async with self._database.transaction() as connection:
+            client = _found(await clients.lock(connection, client_id, caller))
+            if client.deleted_at is not None:
+                return client
+            client = await clients.delete(connection, client_id)
+            gone = await api_keys.delete_of_client(connection, client_id, erase=self._erase_at_once)
+            await audit.record(connection, caller, "DeleteClient", client_id=client_id)
+            await audit.record_each(connection, caller, "DeleteClient", client_id, gone)
+            return client
+
+    async def undelete(self, caller: Caller, client_id: UUID) -> Client:
+        """Bring back the client and the keys that were deleted with it, as far as they were not erased since."""
+        async with self._database.transaction() as connection:
+            client = _found(await clients.lock(connection, client_id, caller))
+            if client.deleted_at is None:
+                return client
+            back = await api_keys.undelete_of_client(connection, client_id, client.deleted_at)
+            client = await clients.undelete(connection, client_id)
+            await audit.record(connection, caller, "UndeleteClient", client_id=client_id)
+            await audit.record_each(connection, caller, "UndeleteClient", client_id, back)
+            return client
+
+
+def _found(client: Client | None) -> Client:
+    if client is None:
+        raise NotFound("There is no such client.", reason="CLIENT_NOT_FOUND")
+    return client

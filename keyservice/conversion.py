@@ -1,0 +1,126 @@
+"""Between the contract's messages and what use cases speak of: the only file that knows both."""
+
+from uuid import UUID
+
+from google.protobuf.message import Message
+
+from bridgeservice.v1 import credentials_pb2, environment_pb2, permissions_pb2
+from keyservice import records
+from keyservice.credentials import Credentials
+from keyservice.enums import BridgeState, Environment, Permission
+from keyservice.repetition import Repetition
+from keyservice.v1 import api_key_pb2, audit_event_pb2, bridge_status_pb2, client_pb2
+from keyservice.validation import Violations
+
+_ENVIRONMENTS = {
+    environment_pb2.ENVIRONMENT_UNSPECIFIED: Environment.LIVE,
+    environment_pb2.ENVIRONMENT_LIVE: Environment.LIVE,
+    environment_pb2.ENVIRONMENT_SANDBOX: Environment.SANDBOX,
+}
+
+
+def client(found: records.Client) -> client_pb2.Client:
+    return client_pb2.Client(
+        id=str(found.id),
+        name=found.name,
+        external_id=found.external_id or "",
+        account_name=found.account_name,
+        create_time=found.created_at,
+        update_time=found.updated_at,
+        delete_time=found.deleted_at,
+    )
+
+
+def api_key(found: records.ApiKey) -> api_key_pb2.ApiKey:
+    return api_key_pb2.ApiKey(
+        id=str(found.id),
+        client_id=str(found.client_id),
+        exchange=found.exchange,
+        label=found.label,
+        connector_name=found.connector_name,
+        environment=f"ENVIRONMENT_{found.environment.name}",
+        key_hint=found.key_hint,
+        disabled=found.disabled,
+        revision=found.revision,
+        permissions=_permissions(found),
+        verify_time=found.verified_at,
+        trading_bridge_configured=found.configured,
+        bridge_status=bridge_status(found),
+        create_time=found.created_at,
+        update_time=found.updated_at,
+        delete_time=found.deleted_at,
+    )
+
+
+def bridge_status(found: records.ApiKey) -> bridge_status_pb2.BridgeStatus:
+    return bridge_status_pb2.BridgeStatus(
+        configured=found.configured,
+        state=f"BRIDGE_STATE_{found.bridge_state.name}",
+        reason=f"BRIDGE_REASON_{found.bridge_reason.name}" if found.bridge_reason else None,
+        warning=found.warning,
+        attempt_count=found.attempt_count,
+        last_attempt_time=found.last_attempt_at,
+        next_attempt_time=found.next_attempt_at,
+        configured_time=found.configured_at,
+    )
+
+
+def audit_event(found: records.AuditEvent) -> audit_event_pb2.AuditEvent:
+    return audit_event_pb2.AuditEvent(
+        id=str(found.id),
+        create_time=found.created_at,
+        principal=found.principal,
+        action=found.action,
+        client_id=_text(found.client_id),
+        api_key_id=_text(found.api_key_id),
+        request_id=found.request_id,
+        outcome=found.outcome,
+    )
+
+
+def credentials(given: credentials_pb2.Credentials) -> Credentials:
+    return Credentials(
+        api_key=given.api_key, api_secret=given.api_secret, passphrase=given.passphrase, extra=given.extra
+    )
+
+
+def environment(violations: Violations, value: int) -> Environment:
+    """Proto3 enums are open: a number of a later contract arrives as it is."""
+    known = _ENVIRONMENTS.get(value)  # type: ignore[call-overload]  # the stubs have enums, the wire has numbers
+    if known is None:
+        violations.add("environment", f"{value} is no environment; use LIVE or SANDBOX")
+    return known or Environment.LIVE
+
+
+def state(violations: Violations, value: int) -> BridgeState | None:
+    if value == bridge_status_pb2.BRIDGE_STATE_UNSPECIFIED:
+        return None
+    if value not in bridge_status_pb2.BridgeState.values():
+        violations.add("state", f"{value} is no state")
+        return None
+    name = bridge_status_pb2.BridgeState.Name(value)
+    return BridgeState[name.removeprefix("BRIDGE_STATE_")]
+
+
+def repetition(violations: Violations, method: str, request: Message, request_id: str) -> Repetition | None:
+    """The request under its id, which is part of the body too: it is the same for both."""
+    parsed = violations.optional_id("request_id", request_id)
+    return Repetition(method, parsed, request.SerializeToString(deterministic=True)) if parsed else None
+
+
+def _permissions(found: records.ApiKey) -> permissions_pb2.Permissions | None:
+    if found.verified_at is None:
+        return None
+    return permissions_pb2.Permissions(
+        read=_permission(found.can_read),
+        trade=_permission(found.can_trade),
+        withdraw=_permission(found.can_withdraw),
+    )
+
+
+def _permission(value: Permission | None) -> str:
+    return f"PERMISSION_{(value or Permission.UNKNOWN).name}"
+
+
+def _text(value: UUID | None) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,188 @@
+"""Use cases of API keys: each is one transaction, with its audit event inside.
+
+An answer means that the key is durable. Which of two concurrent requests comes first, whether a label is free and
+whether a request is a repetition are decided by the database's constraints, never by a look before the write.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from keyservice.credentials import Credentials
+from keyservice.enums import Environment
+from keyservice.keyring import Keyring
+from keyservice.records import ApiKey, AuditEvent, Caller, Page, Position
+from keyservice.repetition import Repetition, claim
+from keyservice.store import api_keys, audit, clients, requests
+from keyservice.store.api_keys import Filter, NewKey, Secrets
+from keyservice.validation import Violations
+from servicekit.catalogue import Catalogue
+from servicekit.database.engine import Database
+from servicekit.errors import Aborted, FailedPrecondition, NotFound
+
+PAPER = "paper"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeyOrder:
+    """What AddApiKey asks for, checked."""
+
+    client_id: UUID
+    exchange: str
+    label: str
+    environment: Environment
+    credentials: Credentials
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeyChanges:
+    """What UpdateApiKey asks for; None leaves a field as it is."""
+
+    label: str | None = None
+    disabled: bool | None = None
+
+
+class Custody:
+    """Keeps clients' keys: sealed before they are stored, and never given out."""
+
+    def __init__(
+        self, database: Database, keyring: Keyring, catalogue: Catalogue, *, erase_at_once: bool
+    ) -> None:
+        self._database = database
+        self._keyring = keyring
+        self._catalogue = catalogue
+        self._erase_at_once = erase_at_once
+
+    async def add(self, caller: Caller, order: ApiKeyOrder, repetition: Repetition | None) -> ApiKey:
+        """Seal and store a key. The same request again finds the first one's key, whatever became of it since."""
+        key_id = uuid4()
+        secrets = self._sealed(order.exchange, order.credentials, order.client_id, key_id, version=1)
+        new = NewKey(key_id, order.client_id, order.exchange, order.label, order.environment, secrets)
+        wanted = claim(self._keyring, caller, repetition)
+        async with self._database.autocommit() as connection:
+            added = await api_keys.add(connection, new, caller, wanted)
+            first = await requests.first_result(connection, wanted) if wanted and not added else None
+        if added:
+            return added
+        if first:
+            return await self.get(caller, first)
+        raise NotFound("There is no such client.", reason="CLIENT_NOT_FOUND")
+
+    async def rotate(
+        self, caller: Caller, key_id: UUID, credentials: Credentials, repetition: Repetition | None
+    ) -> ApiKey:
+        """Put new credentials in the place of the old ones, which are gone."""
+        wanted = claim(self._keyring, caller, repetition)
+        async with self._database.transaction() as connection:
+            key = _found(await api_keys.lock(connection, key_id, caller))
+            if wanted and await requests.take(connection, wanted, key_id):
+                return key
+            _refuse_deleted(key)
+            self._require_complete(key.exchange, credentials)
+            secrets = self._sealed(
+                key.exchange, credentials, key.client_id, key_id, version=key.secret_version + 1
+            )
+            rotated = await api_keys.replace_secrets(
+                connection, key_id, secrets, expected_version=key.secret_version
+            )
+            if rotated is None:
+                raise Aborted("The key was changed by someone else at the same time; try again.")
+            await audit.record(connection, caller, "RotateApiKey", client_id=key.client_id, api_key_id=key_id)
+            return rotated
+
+    async def get(self, caller: Caller, key_id: UUID) -> ApiKey:
+        return _found(await api_keys.get(self._database.reads, key_id, caller))
+
+    async def list(
+        self, caller: Caller, wanted: Filter, *, after: Position | None, size: int
+    ) -> Page[ApiKey]:
+        return await api_keys.page(self._database.reads, caller, wanted, after=after, size=size)
+
+    async def update(self, caller: Caller, key_id: UUID, changes: ApiKeyChanges) -> ApiKey:
+        """Rename, disable or enable. What is so already is left alone, and draws no new revision."""
+        async with self._database.transaction() as connection:
+            key = _found(await api_keys.lock(connection, key_id, caller))
+            _refuse_deleted(key)
+            before = key
+            if changes.label is not None and changes.label != key.label:
+                key = await api_keys.rename(connection, key_id, changes.label)
+            if changes.disabled is not None and changes.disabled != key.disabled:
+                key = await api_keys.set_disabled(connection, key_id, disabled=changes.disabled)
+            if key is not before:
+                await audit.record(
+                    connection, caller, "UpdateApiKey", client_id=key.client_id, api_key_id=key_id
+                )
+            return key
+
+    async def delete(self, caller: Caller, key_id: UUID) -> ApiKey:
+        """Delete softly: the label and the api key are free again. Deleting a deleted key changes nothing."""
+        async with self._database.transaction() as connection:
+            key = _found(await api_keys.lock(connection, key_id, caller))
+            if key.deleted_at is not None:
+                return key
+            key = await api_keys.delete(connection, key_id, erase=self._erase_at_once)
+            await audit.record(connection, caller, "DeleteApiKey", client_id=key.client_id, api_key_id=key_id)
+            return key
+
+    async def undelete(self, caller: Caller, key_id: UUID) -> ApiKey:
+        """Bring a deleted key back, as long as its credentials have not been erased."""
+        owner_id = (await self.get(caller, key_id)).client_id
+        async with self._database.transaction() as connection:
+            # The client first, as DeleteClient does: two that lock in two orders would wait for each other.
+            client = await clients.lock(connection, owner_id, caller)
+            key = _found(await api_keys.lock(connection, key_id, caller))
+            if key.deleted_at is None:
+                return key
+            if key.erased_at is not None:
+                raise FailedPrecondition(
+                    "The credentials of this key were erased some time after it was deleted; add it anew.",
+                    reason="CREDENTIALS_ERASED",
+                )
+            if client is None or client.deleted_at is not None:
+                raise FailedPrecondition(
+                    "The client of this key is deleted; bring the client back first.", reason="CLIENT_DELETED"
+                )
+            key = await api_keys.undelete(connection, key_id)
+            await audit.record(
+                connection, caller, "UndeleteApiKey", client_id=key.client_id, api_key_id=key_id
+            )
+            return key
+
+    async def audit_events(
+        self, caller: Caller, *, client_id: UUID | None, after: Position | None, size: int
+    ) -> Page[AuditEvent]:
+        return await audit.page(self._database.reads, caller, client_id=client_id, after=after, size=size)
+
+    def _require_complete(self, exchange: str, credentials: Credentials) -> None:
+        """Only the row of a key says which exchange it is for."""
+        violations = Violations()
+        violations.complete("credentials", credentials, self._catalogue.find(exchange))
+        violations.refuse()
+
+    def _sealed(
+        self, exchange: str, credentials: Credentials, client_id: UUID, key_id: UUID, *, version: int
+    ) -> Secrets:
+        master_key_id, sealed = self._keyring.seal(
+            credentials.columns(), client_id=client_id, row_id=key_id, secret_version=version
+        )
+        # Paper keys are all alike: a client may have as many as it has labels.
+        identity = None if exchange == PAPER else credentials.identity()
+        return Secrets(
+            sealed=sealed,
+            key_id=master_key_id,
+            secret_version=version,
+            key_hint=credentials.hint(),
+            fingerprint=None if identity is None else self._keyring.fingerprint(exchange, identity),
+        )
+
+
+def _found(key: ApiKey | None) -> ApiKey:
+    if key is None:
+        raise NotFound("There is no such API key.", reason="API_KEY_NOT_FOUND")
+    return key
+
+
+def _refuse_deleted(key: ApiKey) -> None:
+    if key.deleted_at is not None:
+        raise FailedPrecondition(
+            "This API key is deleted; UndeleteApiKey brings it back.", reason="API_KEY_DELETED"
+        )

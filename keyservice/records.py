@@ -1,0 +1,113 @@
+"""What use cases speak of: clients and keys as the database has them, without a secret, sealed or not."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from keyservice.enums import BridgeReason, BridgeState, Environment, Permission
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """On whose behalf a use case runs, and how its audit event says so."""
+
+    name: str
+    request_id: str = ""
+    clients: frozenset[UUID] | None = None
+    """The clients that it may see; None means all."""
+
+    @property
+    def limited(self) -> bool:
+        """Whether there are clients that it may not see."""
+        return self.clients is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The owner of keys."""
+
+    id: UUID
+    name: str
+    external_id: str | None
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None
+
+    @property
+    def account_name(self) -> str:
+        """Its account on the bridge. Made of the id: names collide and change, ids do not."""
+        return f"client_{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """All that may be known of a key."""
+
+    id: UUID
+    client_id: UUID
+    exchange: str
+    label: str
+    connector_name: str
+    environment: Environment
+    key_hint: str
+    disabled: bool
+    revision: int
+    secret_version: int
+    can_read: Permission | None
+    can_trade: Permission | None
+    can_withdraw: Permission | None
+    verified_at: datetime | None
+    bridge_state: BridgeState
+    bridge_reason: BridgeReason | None
+    attempt_count: int
+    last_attempt_at: datetime | None
+    next_attempt_at: datetime | None
+    configured_at: datetime | None
+    erased_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None
+
+    @property
+    def configured(self) -> bool:
+        return self.bridge_state is BridgeState.CONFIGURED
+
+    @property
+    def warning(self) -> str:
+        """What a caller should know of its way to the bridge; empty when there is nothing."""
+        if self.bridge_state is BridgeState.PENDING:
+            return "The key is saved. The Trading Bridge has not been asked to hold it yet."
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """One line of the record of who did what."""
+
+    id: UUID
+    created_at: datetime
+    principal: str
+    action: str
+    client_id: UUID | None
+    api_key_id: UUID | None
+    request_id: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a page ended: the sort key of its last row."""
+
+    created_at: datetime
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A page of a list, and where the next one begins, if there is one."""
+
+    rows: list[T]
+    next: Position | None

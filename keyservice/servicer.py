@@ -1,0 +1,200 @@
+"""KeyService's RPCs: check, convert, call one use case, convert back."""
+
+import copy
+
+from keyservice import conversion
+from keyservice.clients import Clients
+from keyservice.custody import ApiKeyChanges, ApiKeyOrder, Custody
+from keyservice.paging import NotAToken, PageTokens
+from keyservice.records import Caller, Position
+from keyservice.store.api_keys import Filter
+from keyservice.v1 import key_service_pb2 as pb
+from keyservice.validation import LONGEST_EXTERNAL_ID, LONGEST_LABEL, LONGEST_NAME, Violations, required_id
+from servicekit.catalogue import Catalogue
+from servicekit.rpc.call import Call
+
+ANYBODY = "anonymous"
+"""How the audit calls a caller who did not have to say who he is."""
+
+_ListRequest = pb.ListClientsRequest | pb.ListApiKeysRequest | pb.ListAuditEventsRequest
+
+
+class KeyServicer:
+    """Serves ``keyservice.v1.KeyService``."""
+
+    def __init__(self, clients: Clients, custody: Custody, catalogue: Catalogue, tokens: PageTokens) -> None:
+        self._clients = clients
+        self._custody = custody
+        self._catalogue = catalogue
+        self._tokens = tokens
+
+    async def CreateClient(self, request: pb.CreateClientRequest, call: Call) -> pb.CreateClientResponse:
+        check = Violations()
+        name = check.text("name", request.name, longest=LONGEST_NAME, required=True)
+        external_id = check.text("external_id", request.external_id, longest=LONGEST_EXTERNAL_ID)
+        repetition = conversion.repetition(check, "CreateClient", request, request.request_id)
+        check.refuse()
+        client = await self._clients.create(_caller(call), name, external_id, repetition)
+        return pb.CreateClientResponse(client=conversion.client(client))
+
+    async def GetClient(self, request: pb.GetClientRequest, call: Call) -> pb.GetClientResponse:
+        client_id = required_id("client_id", request.client_id)
+        client = await self._clients.get(_caller(call), client_id)
+        return pb.GetClientResponse(client=conversion.client(client))
+
+    async def ListClients(self, request: pb.ListClientsRequest, call: Call) -> pb.ListClientsResponse:
+        check = Violations()
+        size = check.page_size(request.page_size)
+        listing, after = self._place(check, request)
+        check.refuse()
+        page = await self._clients.list(
+            _caller(call), show_deleted=request.show_deleted, after=after, size=size
+        )
+        return pb.ListClientsResponse(
+            clients=[conversion.client(each) for each in page.rows],
+            next_page_token=self._tokens.write(page.next, listing),
+        )
+
+    async def UpdateClient(self, request: pb.UpdateClientRequest, call: Call) -> pb.UpdateClientResponse:
+        check = Violations()
+        client_id = check.id("client.id", request.client.id)
+        paths = check.mask(request.update_mask.paths, ("name", "external_id"))
+        changes: dict[str, str] = {}
+        if "name" in paths:
+            changes["name"] = check.text(
+                "client.name", request.client.name, longest=LONGEST_NAME, required=True
+            )
+        if "external_id" in paths:
+            changes["external_id"] = check.text(
+                "client.external_id", request.client.external_id, longest=LONGEST_EXTERNAL_ID
+            )
+        check.refuse()
+        client = await self._clients.update(_caller(call), client_id, changes)
+        return pb.UpdateClientResponse(client=conversion.client(client))
+
+    async def DeleteClient(self, request: pb.DeleteClientRequest, call: Call) -> pb.DeleteClientResponse:
+        client_id = required_id("client_id", request.client_id)
+        client = await self._clients.delete(_caller(call), client_id)
+        return pb.DeleteClientResponse(client=conversion.client(client))
+
+    async def UndeleteClient(
+        self, request: pb.UndeleteClientRequest, call: Call
+    ) -> pb.UndeleteClientResponse:
+        client_id = required_id("client_id", request.client_id)
+        client = await self._clients.undelete(_caller(call), client_id)
+        return pb.UndeleteClientResponse(client=conversion.client(client))
+
+    async def AddApiKey(self, request: pb.AddApiKeyRequest, call: Call) -> pb.AddApiKeyResponse:
+        check = Violations()
+        client_id = check.id("client_id", request.client_id)
+        exchange = check.exchange("exchange", request.exchange, self._catalogue)
+        label = check.text("label", request.label, longest=LONGEST_LABEL)
+        environment = check.environment(
+            "environment", conversion.environment(check, request.environment), exchange
+        )
+        credentials = conversion.credentials(request.credentials)
+        check.credentials("credentials", credentials)
+        check.complete("credentials", credentials, exchange)
+        repetition = conversion.repetition(check, "AddApiKey", request, request.request_id)
+        check.refuse()
+        name = exchange.id if exchange else ""
+        order = ApiKeyOrder(client_id, name, label, environment, credentials)
+        key = await self._custody.add(_caller(call), order, repetition)
+        return pb.AddApiKeyResponse(
+            api_key=conversion.api_key(key),
+            message="API key added successfully",
+            trading_bridge_configured=key.configured,
+            trading_bridge_warning=key.warning,
+        )
+
+    async def RotateApiKey(self, request: pb.RotateApiKeyRequest, call: Call) -> pb.RotateApiKeyResponse:
+        check = Violations()
+        key_id = check.id("api_key_id", request.api_key_id)
+        credentials = conversion.credentials(request.credentials)
+        check.credentials("credentials", credentials)
+        repetition = conversion.repetition(check, "RotateApiKey", request, request.request_id)
+        check.refuse()
+        key = await self._custody.rotate(_caller(call), key_id, credentials, repetition)
+        return pb.RotateApiKeyResponse(
+            api_key=conversion.api_key(key),
+            message="API key rotated successfully",
+            trading_bridge_configured=key.configured,
+            trading_bridge_warning=key.warning,
+        )
+
+    async def GetApiKey(self, request: pb.GetApiKeyRequest, call: Call) -> pb.GetApiKeyResponse:
+        key_id = required_id("api_key_id", request.api_key_id)
+        key = await self._custody.get(_caller(call), key_id)
+        return pb.GetApiKeyResponse(api_key=conversion.api_key(key))
+
+    async def ListApiKeys(self, request: pb.ListApiKeysRequest, call: Call) -> pb.ListApiKeysResponse:
+        check = Violations()
+        exchange = check.text("exchange", request.exchange, longest=LONGEST_NAME)
+        wanted = Filter(
+            client_id=check.optional_id("client_id", request.client_id),
+            exchange=self._catalogue.canonical(exchange) or None,
+            state=conversion.state(check, request.state),
+            show_deleted=request.show_deleted,
+        )
+        size = check.page_size(request.page_size)
+        listing, after = self._place(check, request)
+        check.refuse()
+        page = await self._custody.list(_caller(call), wanted, after=after, size=size)
+        return pb.ListApiKeysResponse(
+            api_keys=[conversion.api_key(each) for each in page.rows],
+            next_page_token=self._tokens.write(page.next, listing),
+        )
+
+    async def UpdateApiKey(self, request: pb.UpdateApiKeyRequest, call: Call) -> pb.UpdateApiKeyResponse:
+        check = Violations()
+        key_id = check.id("api_key.id", request.api_key.id)
+        paths = check.mask(request.update_mask.paths, ("label", "disabled"))
+        label = request.api_key.label if "label" in paths else None
+        if label is not None:
+            check.text("api_key.label", label, longest=LONGEST_LABEL)
+        disabled = request.api_key.disabled if "disabled" in paths else None
+        check.refuse()
+        key = await self._custody.update(_caller(call), key_id, ApiKeyChanges(label, disabled))
+        return pb.UpdateApiKeyResponse(api_key=conversion.api_key(key))
+
+    async def DeleteApiKey(self, request: pb.DeleteApiKeyRequest, call: Call) -> pb.DeleteApiKeyResponse:
+        key_id = required_id("api_key_id", request.api_key_id)
+        key = await self._custody.delete(_caller(call), key_id)
+        return pb.DeleteApiKeyResponse(api_key=conversion.api_key(key))
+
+    async def UndeleteApiKey(
+        self, request: pb.UndeleteApiKeyRequest, call: Call
+    ) -> pb.UndeleteApiKeyResponse:
+        key_id = required_id("api_key_id", request.api_key_id)
+        key = await self._custody.undelete(_caller(call), key_id)
+        return pb.UndeleteApiKeyResponse(api_key=conversion.api_key(key))
+
+    async def ListAuditEvents(
+        self, request: pb.ListAuditEventsRequest, call: Call
+    ) -> pb.ListAuditEventsResponse:
+        check = Violations()
+        client_id = check.optional_id("client_id", request.client_id)
+        size = check.page_size(request.page_size)
+        listing, after = self._place(check, request)
+        check.refuse()
+        page = await self._custody.audit_events(_caller(call), client_id=client_id, after=after, size=size)
+        return pb.ListAuditEventsResponse(
+            events=[conversion.audit_event(each) for each in page.rows],
+            next_page_token=self._tokens.write(page.next, listing),
+        )
+
+    def _place(self, check: Violations, request: _ListRequest) -> tuple[bytes, Position | None]:
+        """The list that is asked for, without regard to pages, and where in it to go on."""
+        filters = copy.deepcopy(request)
+        filters.ClearField("page_size")
+        filters.ClearField("page_token")
+        listing = request.DESCRIPTOR.full_name.encode() + filters.SerializeToString(deterministic=True)
+        try:
+            return listing, self._tokens.read(request.page_token, listing)
+        except NotAToken:
+            check.add("page_token", "is not a token of this list with these filters; begin without one")
+            return listing, None
+
+
+def _caller(call: Call) -> Caller:
+    return Caller(call.principal.name if call.principal else ANYBODY, call.request_id)

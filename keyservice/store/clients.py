@@ -1,0 +1,90 @@
+"""The table of clients."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, Select, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import InstrumentedAttribute
+
+from keyservice import models
+from keyservice.records import Caller, Client, Page, Position
+from keyservice.store.pages import fetch_page
+from keyservice.store.scope import parameters, visible
+from servicekit.database.reads import Executor
+
+_table = models.Client
+_columns: tuple[InstrumentedAttribute[Any], ...] = (
+    _table.id,
+    _table.name,
+    _table.external_id,
+    _table.created_at,
+    _table.updated_at,
+    _table.deleted_at,
+)
+
+
+def _record(row: Row[*tuple[Any, ...]]) -> Client:
+    return Client(*row)
+
+
+async def add(connection: AsyncConnection, client_id: UUID, name: str, external_id: str | None) -> Client:
+    statement = insert(_table).values(id=client_id, name=name, external_id=external_id).returning(*_columns)
+    return _record((await connection.execute(statement)).one())
+
+
+async def get(connection: Executor, client_id: UUID, caller: Caller) -> Client | None:
+    statement = _by_id(client_id, caller)
+    row = (await connection.execute(statement)).one_or_none()
+    return _record(row) if row else None
+
+
+async def lock(connection: AsyncConnection, client_id: UUID, caller: Caller) -> Client | None:
+    """The client, which nobody else changes until the unit of work ends, and to which nobody adds a key."""
+    statement = _by_id(client_id, caller).with_for_update()
+    row = (await connection.execute(statement)).one_or_none()
+    return _record(row) if row else None
+
+
+async def page(
+    connection: Executor, caller: Caller, *, show_deleted: bool, after: Position | None, size: int
+) -> Page[Client]:
+    query = select(*_columns).where(visible(_table.id, limited=caller.limited)).params(parameters(caller))
+    if not show_deleted:
+        query = query.where(~_table.is_deleted)
+    return await fetch_page(
+        connection, query, (_table.created_at, _table.id), _record, after=after, size=size
+    )
+
+
+async def change(connection: AsyncConnection, client_id: UUID, values: dict[str, str | None]) -> Client:
+    statement = update(_table).where(_table.id == client_id).values(**values).returning(*_columns)
+    return _record((await connection.execute(statement)).one())
+
+
+async def delete(connection: AsyncConnection, client_id: UUID) -> Client:
+    statement = (
+        update(_table)
+        .where(_table.id == client_id)
+        .values(is_deleted=True, deleted_at=func.now())
+        .returning(*_columns)
+    )
+    return _record((await connection.execute(statement)).one())
+
+
+async def undelete(connection: AsyncConnection, client_id: UUID) -> Client:
+    statement = (
+        update(_table)
+        .where(_table.id == client_id)
+        .values(is_deleted=False, deleted_at=None)
+        .returning(*_columns)
+    )
+    return _record((await connection.execute(statement)).one())
+
+
+def _by_id(client_id: UUID, caller: Caller) -> Select[*tuple[Any, ...]]:
+    return (
+        select(*_columns)
+        .where(_table.id == client_id, visible(_table.id, limited=caller.limited))
+        .params(parameters(caller))
+    )

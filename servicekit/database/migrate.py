@@ -1,0 +1,240 @@
+"""Moves a database from revision to revision, for the command, for MIGRATE_ON_START and for tests alike.
+
+Alembic does the work; this file gives it our connection (same sockets, same TLS as the services), lets one
+migrate at a time, bounds how long it may stand in others' way, and turns what goes wrong into one sentence.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import asyncpg
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import Script, ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, exc, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from servicekit import logs
+from servicekit.database.engine import create_engine
+from servicekit.database.errors import CONNECTING, driver_error, scrub
+from servicekit.database.options import DatabaseOptions
+from servicekit.database.url import DatabaseUrl
+from servicekit.errors import StartupError
+
+T = TypeVar("T")
+
+_log = logs.get(__name__)
+
+HISTORY = Path(__file__).parents[2] / "migrations"
+"""Installed beside this package. It imports both services' models, so it is not imported here."""
+
+VERSION_TABLE = "keybridge_alembic_version"
+"""Our own, because an adopted database has an ``alembic_version`` of someone else's."""
+
+ADVISORY_LOCK = 0x6B657962726467
+"""Any number that others do not use: the letters "keybrdg"."""
+
+PATIENCE_WITH_ANOTHER = timedelta(minutes=10)
+LOCK_TIMEOUT = timedelta(seconds=10)
+STATEMENT_TIMEOUT = timedelta(minutes=30)
+
+_LOCK_NOT_AVAILABLE = "55P03"
+_QUERY_CANCELED = "57014"
+
+
+async def upgrade(url: DatabaseUrl, revision: str = "head", *, more_versions: Sequence[Path] = ()) -> None:
+    """Migrate up to ``revision``; a database that is there already is left as it is."""
+    config = alembic_config(more_versions)
+    await _exclusively(url, config, lambda: command.upgrade(config, revision))
+
+
+async def downgrade(url: DatabaseUrl, revision: str, *, more_versions: Sequence[Path] = ()) -> None:
+    """Migrate down to ``revision``; ``base`` is the beginning."""
+    config = alembic_config(more_versions)
+    await _exclusively(url, config, lambda: command.downgrade(config, revision))
+
+
+async def draft(url: DatabaseUrl, message: str, versions: Path | None = None) -> Path:
+    """Write the revision that takes the database at ``url`` to the models; say where it is."""
+    config = alembic_config([versions] if versions else ())
+    where = str(versions) if versions else None
+    # Numbers instead of hashes: two drafts on one head collide visibly, as the same name.
+    number = f"{int(heads()[0]) + 1:04d}"
+    written: list[object] = []
+
+    def write() -> None:
+        written.append(
+            command.revision(config, message, autogenerate=True, version_path=where, rev_id=number)
+        )
+
+    await _exclusively(url, config, write)
+    [script] = written
+    assert isinstance(script, Script)  # noqa: S101 - one message makes one revision
+    return Path(script.path)
+
+
+async def current(url: DatabaseUrl) -> str | None:
+    """The revision that the database is at; None when it was never migrated by us."""
+    return await _connected(url, current_revision)
+
+
+def heads() -> tuple[str, ...]:
+    """The newest revisions that this release knows: one, or a test has failed."""
+    return tuple(ScriptDirectory.from_config(alembic_config()).get_heads())
+
+
+def knows(revision: str, config: Config | None = None) -> bool:
+    """Whether this release has ever heard of the revision."""
+    script = ScriptDirectory.from_config(config or alembic_config())
+    return any(known.revision == revision for known in script.walk_revisions())
+
+
+def ahead(revision: str) -> str:
+    """The sentence for a database at a revision that this release does not know."""
+    return (
+        f"The database is ahead of this release, which ends at revision {heads()[0]} and does not know "
+        f"{revision}: run the release that migrated it, or a newer one."
+    )
+
+
+def current_revision(connection: Connection) -> str | None:
+    """The same over a connection; StartupError where the version table does not tell one revision."""
+    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+    try:
+        revisions = context.get_current_heads()
+    except exc.DBAPIError as error:
+        said = driver_error(error)
+        if isinstance(said, asyncpg.InsufficientPrivilegeError):
+            raise StartupError(
+                "The revision of the database can't be read: "
+                f"grant SELECT on {VERSION_TABLE} to the service's role."
+            ) from error
+        if isinstance(said, asyncpg.SyntaxOrAccessError):
+            raise _unlike_ours() from error
+        raise
+    if not all(isinstance(revision, str) for revision in revisions):
+        raise _unlike_ours()
+    if len(revisions) > 1:
+        raise StartupError(
+            f"The database is at several revisions at once ({', '.join(sorted(revisions))}), says "
+            f"{VERSION_TABLE}: someone wrote to it by hand, and only the row that is true may stay."
+        )
+    return revisions[0] if revisions else None
+
+
+def _unlike_ours() -> StartupError:
+    return StartupError(
+        f"The table {VERSION_TABLE} of the database is not the one that keybridge makes: "
+        "someone changed it by hand, or it is another program's."
+    )
+
+
+def alembic_config(more_versions: Sequence[Path] = ()) -> Config:
+    """Found from any working directory; logging is left alone."""
+    config = Config()
+    _set(config, "script_location", str(HISTORY))
+    _set(config, "path_separator", "os")
+    _set(
+        config,
+        "version_locations",
+        os.pathsep.join(str(path) for path in (HISTORY / "versions", *more_versions)),
+    )
+    return config
+
+
+def hold_alone(connection: Connection) -> None:
+    """One migrates at a time: wait for the other, then bound what this one may do to those who work
+    meanwhile.
+
+    The lock belongs to the session, so it outlives each revision's transaction and ends with the connection,
+    even by kill -9. (Behind a pooler in transaction mode there is no session: migrations go straight to
+    PostgreSQL.)
+    """
+    _set_timeouts(connection, lock=PATIENCE_WITH_ANOTHER, statement=timedelta(0))
+    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
+    # A DDL statement that waits for its table makes everyone behind it wait too: rather give up and say so.
+    _set_timeouts(connection, lock=LOCK_TIMEOUT, statement=STATEMENT_TIMEOUT)
+    connection.commit()
+
+
+def migration_engine(url: DatabaseUrl) -> AsyncEngine:
+    """One connection and no pool: it ends with the migration, and its advisory lock with it."""
+    options = DatabaseOptions(url=url, application_name="keybridge-migrate", statement_timeout=timedelta(0))
+    return create_engine(options, pooled=False)
+
+
+async def _exclusively(url: DatabaseUrl, config: Config, migrate: Callable[[], None]) -> None:
+    """Lock before alembic is entered: it keeps its state in module globals, which two in one process would
+    share."""
+
+    def work(connection: Connection) -> None:
+        hold_alone(connection)
+        before = _seen(connection)
+        if before is not None and not knows(before, config):
+            raise StartupError(ahead(before))
+        config.attributes["connection"] = connection
+        migrate()
+        after = _seen(connection)
+        if after != before:
+            _log.info("migrated the database", before=before, after=after)
+
+    await _connected(url, work)
+
+
+def _seen(connection: Connection) -> str | None:
+    """The revision, in a transaction that is over at once: alembic wants to begin its own."""
+    revision = current_revision(connection)
+    connection.rollback()
+    return revision
+
+
+async def _connected(url: DatabaseUrl, work: Callable[[Connection], T]) -> T:
+    engine = migration_engine(url)
+    try:
+        async with engine.connect() as connection:
+            return await connection.run_sync(work)
+    except CommandError as error:
+        raise StartupError(
+            f"The database at {url.where} can't be migrated: {error}.".replace("..", ".")
+        ) from error
+    except CONNECTING as error:
+        scrub(error)
+        raise StartupError(_sentence(error, url)) from error
+    finally:
+        await engine.dispose()
+
+
+def _sentence(error: BaseException, url: DatabaseUrl) -> str:
+    said = driver_error(error)
+    if said is None:
+        return f"The database at {url.where} can't be reached, or was lost during the migration."
+    if said.sqlstate == _LOCK_NOT_AVAILABLE and isinstance(error, exc.DBAPIError) and _is_ours(error):
+        return "Another process has been migrating this database all the time; look what it is doing."
+    if said.sqlstate in {_LOCK_NOT_AVAILABLE, _QUERY_CANCELED}:
+        return (
+            "The migration gave up because a table that it changes is in use; nothing was changed, try again."
+        )
+    return (
+        f"The migration of the database at {url.where} failed with {type(said).__name__}; it was rolled back."
+    )
+
+
+def _is_ours(error: exc.DBAPIError) -> bool:
+    return "pg_advisory_lock" in (error.statement or "")
+
+
+def _set(config: Config, name: str, value: str) -> None:
+    config.set_main_option(name, value.replace("%", "%%"))
+
+
+def _set_timeouts(connection: Connection, *, lock: timedelta, statement: timedelta) -> None:
+    for name, limit in (("lock_timeout", lock), ("statement_timeout", statement)):
+        connection.execute(
+            text("SELECT set_config(:name, :limit, false)"),
+            {"name": name, "limit": f"{int(limit.total_seconds() * 1000)}ms"},
+        )

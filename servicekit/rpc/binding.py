@@ -1,0 +1,200 @@
+"""A contract bound to the object that serves it.
+
+gRPC hands over and takes raw bytes here, so that the chain stands around the parsing too: a request that is
+not what the contract says is refused in our words (INVALID_ARGUMENT), and an answer of the wrong type is our
+fault (INTERNAL). What each method needs is made once, when the server is built.
+"""
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing
+from typing import Any, TypeAlias
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+from grpc.aio import InternalError, ServicerContext
+
+from servicekit.errors import Internal, InvalidArgument, StartupError, Unimplemented
+from servicekit.rpc.call import Call, CallerGone, Method, enter
+from servicekit.rpc.interceptors import Chain
+from servicekit.rpc.policy import PUBLIC, Policy, policies
+
+# gRPC's types speak of messages; here both sides are bytes, except for the iterator of a request stream.
+Context: TypeAlias = "ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Body = Callable[[Any, Call], Awaitable[bytes | None]]
+Parse = Callable[[Any], Any]
+
+_UNKNOWN = Method(service="", name="", policy=PUBLIC, unary=False, full="unknown")
+
+
+class Service:
+    """One service of a contract and its servicer.
+
+    A servicer of ours has ``async def Name(self, request, call)``, an async generator where the response
+    streams. A library's (``native_context``) is given gRPC's own context instead of the call. ``policy`` is
+    for contracts that cannot state one.
+    """
+
+    def __init__(
+        self,
+        descriptor: ServiceDescriptor,
+        servicer: object,
+        *,
+        native_context: bool = False,
+        policy: Policy | None = None,
+    ) -> None:
+        self.descriptor = descriptor
+        self.name: str = descriptor.full_name
+        self._servicer = servicer
+        self._native_context = native_context
+        stated = policies(descriptor) if policy is None else dict.fromkeys(descriptor.methods_by_name, policy)
+        self.methods = {each.name: _method(each, stated[each.name]) for each in descriptor.methods}
+        self._refuse_strangers()
+
+    def handlers(self, chain: Chain) -> dict[str, Handler]:
+        """What gRPC calls, by the full name of the method."""
+        return {self.methods[each.name].full: self._handler(each, chain) for each in self.descriptor.methods}
+
+    def _refuse_strangers(self) -> None:
+        """A method that looks like an RPC and is in no contract is a misspelt one, never to be called."""
+        strangers = sorted(
+            name
+            for name in dir(type(self._servicer))
+            if name[0].isupper() and callable(getattr(self._servicer, name)) and name not in self.methods
+        )
+        if strangers:
+            raise StartupError(
+                f"{type(self._servicer).__name__} serves what {self.name} lacks: {', '.join(strangers)}."
+            )
+
+    def _handler(self, descriptor: MethodDescriptor, chain: Chain) -> Handler:
+        method = self.methods[descriptor.name]
+        serve = getattr(self._servicer, descriptor.name, None)
+        if serve is None:
+            return _make_handler(descriptor, _through(chain, method, _not_served))
+        expected = inspect.isasyncgenfunction if descriptor.server_streaming else inspect.iscoroutinefunction
+        if not expected(serve):
+            kind = "an async generator" if descriptor.server_streaming else "async"
+            raise StartupError(f"{type(self._servicer).__name__}.{descriptor.name} must be {kind}.")
+        return _make_handler(descriptor, _through(chain, method, self._body(descriptor, serve)))
+
+    def _body(self, descriptor: MethodDescriptor, serve: Callable[..., Any]) -> Body:
+        parse = _parser(GetMessageClass(descriptor.input_type))
+        if descriptor.client_streaming:
+            parse = _stream_parser(parse)
+        serialise = _serialiser(GetMessageClass(descriptor.output_type))
+        native = self._native_context
+
+        async def answer(raw: Any, call: Call) -> bytes:
+            return serialise(await serve(parse(raw), call.context if native else call))
+
+        async def stream(raw: Any, call: Call) -> None:
+            async with aclosing(serve(parse(raw), call.context if native else call)) as responses:
+                async for response in responses:
+                    await _write(call.context, serialise(response))
+
+        return stream if descriptor.server_streaming else answer
+
+
+class Router(grpc.GenericRpcHandler):
+    """Finds the handler of a method; one that no service here knows is refused like any other call."""
+
+    def __init__(self, services: Iterable[Service], chain: Chain) -> None:
+        self._handlers: dict[str, Handler] = {}
+        for service in services:
+            self._handlers.update(service.handlers(chain))
+        self._unknown: Handler = grpc.stream_stream_rpc_method_handler(_through(chain, _UNKNOWN, _not_known))
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
+        return self._handlers.get(handler_call_details.method, self._unknown)
+
+
+def _method(descriptor: MethodDescriptor, policy: Policy) -> Method:
+    service = descriptor.containing_service.full_name
+    return Method(
+        service=service,
+        name=descriptor.name,
+        policy=policy,
+        unary=not (descriptor.client_streaming or descriptor.server_streaming),
+        full=f"/{service}/{descriptor.name}",
+    )
+
+
+def _through(chain: Chain, method: Method, body: Body) -> Callable[[Any, Context], Awaitable[bytes | None]]:
+    """The whole of a call: the chain in its order, and what it guards."""
+    request_id, access, errors, admission, authorisation, deadline = chain
+
+    async def handle(raw: Any, context: Context) -> bytes | None:
+        call = Call(method, context)
+        enter(call)
+        async with (
+            request_id.around(call),
+            access.around(call),
+            errors.around(call),
+            admission.around(call),
+            authorisation.around(call),
+            deadline.around(call),
+        ):
+            return await body(raw, call)
+
+    return handle
+
+
+def _make_handler(descriptor: MethodDescriptor, handle: Callable[..., Any]) -> Handler:
+    if descriptor.client_streaming:
+        if descriptor.server_streaming:
+            return grpc.stream_stream_rpc_method_handler(handle)
+        return grpc.stream_unary_rpc_method_handler(handle)
+    if descriptor.server_streaming:
+        return grpc.unary_stream_rpc_method_handler(handle)
+    return grpc.unary_unary_rpc_method_handler(handle)
+
+
+def _parser(message_class: type[Message]) -> Parse:
+    name, from_string = message_class.DESCRIPTOR.full_name, message_class.FromString
+
+    def parse(raw: bytes) -> Message:
+        try:
+            return from_string(raw)
+        except DecodeError:
+            # The parser's own words may quote the bytes, and those may be a secret.
+            raise InvalidArgument(f"The request is not a valid {name}.", reason="MALFORMED_REQUEST") from None
+
+    return parse
+
+
+def _stream_parser(parse: Parse) -> Parse:
+    async def each(raw: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+        async for one in raw:
+            yield parse(one)
+
+    return each
+
+
+def _serialiser(message_class: type[Message]) -> Callable[[object], bytes]:
+    name = message_class.DESCRIPTOR.full_name
+
+    def serialise(response: object) -> bytes:
+        if not isinstance(response, message_class):
+            raise Internal(f"The handler returned {type(response).__name__} instead of {name}.")
+        return response.SerializeToString()
+
+    return serialise
+
+
+async def _write(context: Context, raw: bytes) -> None:
+    try:
+        await context.write(raw)
+    except InternalError as gone:
+        raise CallerGone from gone
+
+
+async def _not_served(raw: Any, call: Call) -> None:  # noqa: ARG001 - a body's signature
+    raise Unimplemented(f"{call.method.full} is not served by this build.")
+
+
+async def _not_known(raw: Any, call: Call) -> None:  # noqa: ARG001 - a body's signature
+    raise Unimplemented("No such method is served here.", reason="UNKNOWN_METHOD")

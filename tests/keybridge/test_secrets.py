@@ -1,0 +1,142 @@
+"""``keybridge secrets rotate``: everything that is sealed moves under another master key, and can be read there."""
+
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import pytest
+from pydantic import SecretStr
+
+from keyservice.keyring import Keyring, open_keyring
+from servicekit.database.engine import Database
+from servicekit.database.options import DatabaseOptions
+from servicekit.database.url import DatabaseUrl
+from tests.keybridge.conftest import Running, Start
+from tests.support.sealed import add_client, add_rows, dump, id_of, new_key, read_rows
+
+ROWS = 7
+
+
+@pytest.fixture
+async def database(database_url: DatabaseUrl) -> AsyncIterator[Database]:
+    database = Database(DatabaseOptions(url=database_url, pool_size=2))
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def old() -> SecretStr:
+    return new_key()
+
+
+@pytest.fixture
+async def values(database: Database, old: SecretStr) -> dict[UUID, dict[str, bytes]]:
+    """What is sealed under the old key, by row."""
+    keyring = await open_keyring(database, [old])
+    return await add_rows(database, keyring, await add_client(database), ROWS)
+
+
+def variables(url: DatabaseUrl, *keys: SecretStr) -> dict[str, str]:
+    listed = ",".join(key.get_secret_value() for key in keys)
+    return {"DATABASE_URL": str(url), "KEYSERVICE_ENCRYPTION_KEYS": listed}
+
+
+async def opened(database: Database, keyring: Keyring) -> dict[UUID, dict[str, bytes]]:
+    return {row_id: row.open(keyring) for row_id, row in (await read_rows(database)).items()}
+
+
+def require_one_sentence(running: Running, *keys: SecretStr) -> None:
+    assert running.said.startswith("keybridge: ")
+    assert running.said.count("\n") == 1
+    for key in keys:
+        assert key.get_secret_value() not in running.said
+
+
+async def test_a_key_that_stood_by_takes_over_and_the_old_one_is_forgotten_once_it_is_no_longer_named(
+    keybridge: Start,
+    database: Database,
+    database_url: DatabaseUrl,
+    old: SecretStr,
+    values: dict[UUID, dict[str, bytes]],
+) -> None:
+    new = new_key()
+    await open_keyring(database, [old, new])
+    running = await keybridge("secrets", "rotate", **variables(database_url, new, old))
+    assert await running.ends() == 0
+    assert f"{ROWS} of {ROWS} rows sealed anew" in running.said
+    assert running.said.endswith(f"Every row is sealed under the master key {id_of(new)}.\n")
+    assert await opened(database, await open_keyring(database, [new])) == values
+    running = await keybridge("secrets", "rotate", **variables(database_url, new))
+    assert await running.ends() == 0
+    assert f"The master key {id_of(old)} is not needed by any row any more" in running.said
+
+
+async def test_a_key_that_the_database_never_met_is_promoted_only_when_asked(
+    keybridge: Start,
+    database: Database,
+    database_url: DatabaseUrl,
+    old: SecretStr,
+    values: dict[UUID, dict[str, bytes]],
+) -> None:
+    new = new_key()
+    before = await dump(database)
+    refused = await keybridge("secrets", "rotate", **variables(database_url, new, old))
+    assert await refused.ends() == 1
+    require_one_sentence(refused, new, old)
+    assert "keybridge secrets rotate --promote" in refused.said
+    assert await dump(database) == before
+    running = await keybridge("secrets", "rotate", "--promote", **variables(database_url, new, old))
+    assert await running.ends() == 0
+    assert await opened(database, await open_keyring(database, [new])) == values
+
+
+async def test_a_second_run_changes_nothing(
+    keybridge: Start,
+    database: Database,
+    database_url: DatabaseUrl,
+    old: SecretStr,
+    values: dict[UUID, dict[str, bytes]],
+) -> None:
+    new = new_key()
+    arguments = ("secrets", "rotate", "--promote")
+    assert await (await keybridge(*arguments, **variables(database_url, new, old))).ends() == 0
+    before = await dump(database)
+    again = await keybridge("secrets", "rotate", **variables(database_url, new, old))
+    assert await again.ends() == 0
+    assert again.said.endswith(f"Every row is sealed under the master key {id_of(new)}.\n")
+    assert await dump(database) == before
+
+
+async def test_with_a_wrong_key_it_stops_and_writes_nothing(
+    keybridge: Start,
+    database: Database,
+    database_url: DatabaseUrl,
+    old: SecretStr,
+    values: dict[UUID, dict[str, bytes]],
+) -> None:
+    before = await dump(database)
+    wrong = new_key()
+    for arguments in (("secrets", "rotate"), ("secrets", "rotate", "--promote")):
+        running = await keybridge(*arguments, **variables(database_url, wrong))
+        assert await running.ends() == 1
+        require_one_sentence(running, wrong)
+        assert f"it needs {id_of(old)}" in running.said
+    assert await dump(database) == before
+
+
+async def test_without_a_key_for_a_database_that_was_named_it_stops(
+    keybridge: Start, database_url: DatabaseUrl
+) -> None:
+    running = await keybridge("secrets", "rotate", DATABASE_URL=str(database_url))
+    assert await running.ends() == 2
+    require_one_sentence(running)
+    assert "KEYSERVICE_ENCRYPTION_KEYS is empty" in running.said
+
+
+async def test_a_key_that_was_cut_is_told_by_its_place(
+    keybridge: Start, database_url: DatabaseUrl, old: SecretStr
+) -> None:
+    cut = SecretStr(new_key().get_secret_value()[:-8])
+    running = await keybridge("secrets", "rotate", **variables(database_url, old, cut))
+    assert await running.ends() == 2
+    require_one_sentence(running, old, cut)
+    assert "Key 2 of the 2 in KEYSERVICE_ENCRYPTION_KEYS is malformed" in running.said

@@ -1,0 +1,174 @@
+"""``keybridge up``: one command starts everything, one Ctrl-C ends it, and no kill spoils the next start."""
+
+import asyncio
+import os
+import signal
+import socket
+import stat
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from keyservice.sealing import MasterKey
+from servicekit.database.url import DatabaseUrl
+from tests.keybridge.conftest import Running, Start
+from tests.support.places import processes_with
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+
+
+async def addresses(running: Running) -> tuple[str, str]:
+    bridge = await running.says(r"TradingBridge +(\S+), SERVING")
+    key = await running.says(r"KeyService +(\S+), SERVING")
+    await running.says("Ctrl-C stops everything")
+    return bridge[1], key[1]
+
+
+async def health(address: str, service: str) -> int:
+    async with grpc.aio.insecure_channel(address) as channel:
+        request = health_pb2.HealthCheckRequest(service=service)
+        answer = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=10)
+        return int(answer.status)
+
+
+def a_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def test_it_starts_both_services_and_one_ctrl_c_ends_all_of_it(keybridge: Start, place: Path) -> None:
+    running = await keybridge("up")
+    bridge, key = await addresses(running)
+    assert await health(bridge, "bridgeservice.v1.TradingBridge") == SERVING
+    assert await health(key, "keyservice.v1.KeyService") == SERVING
+    assert await running.interrupt() == 0
+    assert running.said.rstrip().endswith("Stopped.")
+    assert processes_with(str(place)) == []
+
+
+async def test_the_lines_that_it_prints_are_the_ones_to_paste(keybridge: Start) -> None:
+    running = await keybridge("up")
+    bridge, key = await addresses(running)
+    assert f"grpcurl -plaintext {key} grpc.health.v1.Health/Check" in running.said
+    assert f"grpcurl -plaintext {bridge} describe bridgeservice.v1.TradingBridge" in running.said
+
+
+async def test_after_a_kill_9_the_next_one_starts_on_the_same_ports_and_data(keybridge: Start) -> None:
+    ports = {
+        "KEYSERVICE_LISTEN": f"127.0.0.1:{a_free_port()}",
+        "BRIDGESERVICE_LISTEN": f"127.0.0.1:{a_free_port()}",
+    }
+    first = await keybridge("up", **ports)
+    await addresses(first)
+    first.process.kill()
+    # At once: the services of the first may still be there and have to notice that their parent is gone.
+    second = await keybridge("up", **ports)
+    bridge, key = await addresses(second)
+    assert await health(bridge, "") == SERVING
+    assert await health(key, "") == SERVING
+    assert await second.interrupt() == 0
+
+
+async def test_a_service_that_dies_is_started_again(keybridge: Start) -> None:
+    running = await keybridge("up", KEYSERVICE_LISTEN=f"127.0.0.1:{a_free_port()}")
+    _, key = await addresses(running)
+    [pid] = [each for each in children_of(running.process.pid) if runs(each, "keyservice")]
+    os.kill(pid, signal.SIGKILL)
+    await running.says("a child process died and is replaced")
+    async with asyncio.timeout(20), grpc.aio.insecure_channel(key) as channel:
+        request = health_pb2.HealthCheckRequest()
+        stub = health_pb2_grpc.HealthStub(channel)
+        answer = await stub.Check(request, wait_for_ready=True, timeout=20)
+    assert answer.status == SERVING
+    assert await running.interrupt() == 0
+
+
+async def test_a_database_that_the_settings_name_is_used(
+    keybridge: Start, empty_database_url: DatabaseUrl, place: Path
+) -> None:
+    running = await keybridge(
+        "up", DATABASE_URL=str(empty_database_url), KEYSERVICE_ENCRYPTION_KEYS=MasterKey.generate()
+    )
+    await running.says(r"PostgreSQL +\S+\n")
+    await addresses(running)
+    assert await running.interrupt() == 0
+    assert not (place / "home").exists()
+
+
+async def test_a_database_that_the_settings_name_is_never_sealed_with_a_key_made_by_the_way(
+    keybridge: Start, empty_database_url: DatabaseUrl, place: Path
+) -> None:
+    running = await keybridge("up", DATABASE_URL=str(empty_database_url))
+    assert await running.ends() == 2
+    assert "keyservice: KEYSERVICE_ENCRYPTION_KEYS is empty: it needs at least one key" in running.said
+    assert "Traceback" not in running.said
+    assert not (place / "home").exists()
+
+
+async def test_the_private_database_has_a_key_of_its_own_that_is_made_once(
+    keybridge: Start, place: Path
+) -> None:
+    file = place / "home" / "encryption-keys"
+    made = []
+    for _ in range(2):
+        running = await keybridge("up")
+        await addresses(running)
+        assert await running.interrupt() == 0
+        made.append(file.read_text())
+        assert made[0].strip() not in running.said
+    assert made[0] == made[1]
+    assert MasterKey(made[0].strip()).key_id
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [each.name for each in file.parent.glob("encryption-keys*")] == [file.name]
+
+
+async def test_a_port_that_stays_in_use_is_one_sentence(keybridge: Start, place: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        running = await keybridge("up", KEYSERVICE_LISTEN=address)
+        assert await running.ends() == 1
+    assert f"Waiting for {address} to become free." in running.said
+    assert running.said.splitlines()[-1] == f"keybridge: Cannot listen on {address}: address already in use."
+    assert processes_with(str(place)) == []
+
+
+async def test_a_service_that_cannot_start_ends_all_with_its_sentence(keybridge: Start, place: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        running = await keybridge("up", KEYSERVICE_METRICS_LISTEN=address)
+        assert await running.ends() == 1
+    assert f"keyservice: the metrics cannot be served on {address}" in running.said
+    assert "Traceback" not in running.said
+    assert processes_with(str(place)) == []
+
+
+async def test_a_wrong_setting_is_one_sentence_and_status_2(keybridge: Start) -> None:
+    running = await keybridge("up", BRIDGESERVICE_LISTEN="nowhere")
+    assert await running.ends() == 2
+    assert running.said.count("\n") == 1
+    assert "BRIDGESERVICE_LISTEN" in running.said
+
+
+async def test_a_home_that_can_not_be_written_is_one_sentence(keybridge: Start, place: Path) -> None:
+    (place / "file").touch()
+    running = await keybridge("up", KEYBRIDGE_HOME=str(place / "file" / "home"))
+    assert await running.ends() == 1
+    assert running.said.startswith("keybridge: ")
+    assert running.said.count("\n") == 1
+
+
+async def test_ctrl_c_during_the_start_leaves_nothing(keybridge: Start, place: Path) -> None:
+    running = await keybridge("up")
+    await running.says("PostgreSQL")
+    assert await running.interrupt() == 0
+    assert processes_with(str(place)) == []
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def runs(pid: int, module: str) -> bool:
+    return module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")

@@ -1,0 +1,42 @@
+"""A database with the tables of KeyService in it, and Database objects in front of it."""
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from keyservice import models
+from servicekit.database.engine import Database
+from servicekit.database.models import Base
+from servicekit.database.options import DatabaseOptions
+from servicekit.database.url import DatabaseUrl
+
+assert models.EncryptionKey.metadata is Base.metadata
+
+
+@pytest.fixture
+async def key_database_url(empty_database_url: DatabaseUrl) -> DatabaseUrl:
+    """KeyService's tables, made from the models."""
+    database = Database(DatabaseOptions(url=empty_database_url, pool_size=1))
+    async with database.transaction() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    await database.close()
+    return empty_database_url
+
+
+@pytest.fixture
+async def make_database(key_database_url: DatabaseUrl) -> AsyncIterator[Callable[[], Database]]:
+    """Makes one more Database, as another replica would have it, and closes it afterwards."""
+    made: list[Database] = []
+
+    def make() -> Database:
+        made.append(Database(DatabaseOptions(url=key_database_url)))
+        return made[-1]
+
+    yield make
+    for database in made:
+        await database.close()
+
+
+@pytest.fixture
+def database(make_database: Callable[[], Database]) -> Database:
+    return make_database()

@@ -1,0 +1,179 @@
+"""The links of the chain: request id, admission, authorisation, deadline, and their order."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import grpc
+import pytest
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from servicekit.errors import PermissionDenied, StartupError
+from servicekit.rpc.call import Call, Principal
+from servicekit.rpc.interceptors import Chain
+from servicekit.rpc.policy import Policy
+from servicekit.rpc.server import Server
+from servicekit.rpc.status import from_rpc_error
+from servicekit.v1 import policy_pb2
+from tests.support.probe import Echo, Probe, ProbeStub, eventually, failure, plain_channel, quick, serving
+
+
+async def returned_id(sent: str | None) -> tuple[str, Any]:
+    """The request id that comes back, and the one in the log's context while the call was served."""
+    bound: dict[str, Any] = {}
+
+    async def answer(request: Any, call: Call) -> Any:
+        bound.update(structlog.contextvars.get_contextvars())
+        return Echo()
+
+    metadata = (("x-request-id", sent),) if sent is not None else ()
+    async with serving(Probe(answer)) as server, plain_channel(server.port) as channel:
+        call = ProbeStub(channel).GetEcho(Echo(), metadata=metadata)
+        await call
+        return dict(await call.trailing_metadata())["x-request-id"], bound["request_id"]
+
+
+@pytest.mark.parametrize("sane", ["r-1", "0af7651916cd43dd8448eb211c80319c", "x" * 128])
+async def test_a_sane_request_id_is_kept_bound_and_returned(sane: str) -> None:
+    assert await returned_id(sane) == (sane, sane)
+
+
+@pytest.mark.parametrize("odd", [None, "", "x" * 129, "two words", 'quote"d'])
+async def test_a_missing_or_odd_request_id_is_replaced(odd: str | None) -> None:
+    returned, bound = await returned_id(odd)
+
+    assert UUID(returned).version == 4
+    assert bound == returned
+
+
+async def test_a_stream_tells_its_request_id_at_once() -> None:
+    async with serving() as server, plain_channel(server.port) as channel:
+        call = ProbeStub(channel).WatchEcho(Echo(), metadata=(("x-request-id", "r-1"),))
+        assert dict(await call.initial_metadata())["x-request-id"] == "r-1"
+        call.cancel()
+
+
+class Gate:
+    """Handlers that wait until they are let go."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.open = asyncio.Event()
+
+    async def answer(self, _request: Any, _call: Call) -> Any:
+        self.waiting += 1
+        await self.open.wait()
+        return Echo()
+
+
+async def test_what_is_beyond_the_limit_is_refused_at_once_and_health_is_not() -> None:
+    gate = Gate()
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(serving(Probe(gate.answer), quick(max_concurrent_rpcs=2)))
+        channel = await stack.enter_async_context(plain_channel(server.port))
+        stub = ProbeStub(channel)
+        held = [asyncio.ensure_future(stub.GetEcho(Echo())) for _ in range(2)]
+        await eventually(lambda: gate.waiting == 2, "two calls were being served")
+
+        told = from_rpc_error(await failure(stub.GetEcho(Echo())))
+        assert (told.code, told.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS")
+        assert told.retry_after == timedelta(seconds=1)
+        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+        gate.open.set()
+        await asyncio.gather(*held)
+        await stub.GetEcho(Echo())
+
+
+async def test_a_cancelled_call_gives_its_place_back() -> None:
+    gate = Gate()
+    async with (
+        serving(Probe(gate.answer), quick(max_concurrent_rpcs=1)) as server,
+        plain_channel(server.port) as channel,
+    ):
+        call = ProbeStub(channel).GetEcho(Echo())
+        await eventually(lambda: gate.waiting == 1, "the call was being served")
+        call.cancel()
+        admission: Any = server.chain.admission
+        await eventually(lambda: admission.serving == 0, "its place was free")
+
+
+async def test_the_authorizer_is_asked_with_the_contract_s_roles_and_names_the_principal() -> None:
+    asked: list[Policy] = []
+
+    class Someone:
+        name = "alice"
+
+    class Asks:
+        async def authorize(self, _call: Call, policy: Policy) -> Principal | None:
+            asked.append(policy)
+            return Someone()
+
+    probe = Probe()
+    async with serving(probe, authorizer=Asks()) as server, plain_channel(server.port) as channel:
+        await ProbeStub(channel).GetEcho(Echo())
+
+    assert [policy.roles for policy in asked] == [{policy_pb2.ROLE_READER}]
+    assert probe.seen[0].principal is not None
+    assert probe.seen[0].principal.name == "alice"
+
+
+async def test_whom_the_authorizer_refuses_never_reaches_the_handler() -> None:
+    class Refuses:
+        async def authorize(self, _call: Call, _policy: Policy) -> Principal | None:
+            raise PermissionDenied("You may not.")
+
+    probe = Probe()
+    async with serving(probe, authorizer=Refuses()) as server, plain_channel(server.port) as channel:
+        error = await failure(ProbeStub(channel).GetEcho(Echo()))
+
+    assert from_rpc_error(error).reason == "PERMISSION_DENIED"
+    assert probe.seen == []
+
+
+@pytest.mark.parametrize("method", ["GetEcho", "WatchEcho"])
+async def test_a_call_with_too_little_time_left_is_not_begun(method: str) -> None:
+    probe = Probe()
+    async with (
+        serving(probe, quick(deadline_floor=timedelta(seconds=30))) as server,
+        plain_channel(server.port) as channel,
+    ):
+        call = getattr(ProbeStub(channel), method)(Echo(), timeout=20)
+        error = await failure(call if method == "GetEcho" else call.read())
+
+    told = from_rpc_error(error)
+    assert (told.code, told.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_TOO_SHORT")
+    assert probe.seen == []
+
+
+async def test_a_unary_call_without_a_deadline_ends_at_the_default() -> None:
+    gate = Gate()
+    async with (
+        serving(Probe(gate.answer), quick(default_deadline=timedelta(milliseconds=100))) as server,
+        plain_channel(server.port) as channel,
+    ):
+        told = from_rpc_error(await failure(ProbeStub(channel).GetEcho(Echo())))
+
+    assert (told.code, told.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
+    assert "0.1 s" in told.message
+
+
+async def test_a_stream_without_a_deadline_has_none() -> None:
+    probe = Probe()
+    async with serving(probe) as server, plain_channel(server.port) as channel:
+        call = ProbeStub(channel).WatchEcho(Echo())
+        await call.read()
+        assert probe.seen[0].time_remaining() is None
+        call.cancel()
+
+
+async def test_a_link_in_another_one_s_place_stops_the_start() -> None:
+    chain: Chain = Server([], quick()).chain
+
+    with pytest.raises(StartupError, match="admission stands in the place of errors"):
+        chain._replace(errors=chain.admission, admission=chain.errors).check()
+    chain.check()

@@ -1,0 +1,187 @@
+"""TLS and mutual TLS, and certificates that are renewed while the server runs."""
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from structlog.testing import capture_logs
+
+from servicekit.errors import StartupError
+from servicekit.rpc.client import ClientTls, connect
+from servicekit.rpc.tls import CertificateFiles, ServerTls, server_credentials
+from tests.support.certificates import Authority
+from tests.support.probe import Echo, ProbeStub, failure, quick, serving
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority("test authority")
+
+
+@pytest.fixture
+def files(tmp_path: Path, authority: Authority) -> ServerTls:
+    """The server's own certificate, without asking clients for theirs."""
+    authority.write(tmp_path / "ca.pem")
+    authority.issue("localhost").write(tmp_path / "server.pem", tmp_path / "server.key")
+    return ServerTls(tmp_path / "server.pem", tmp_path / "server.key")
+
+
+def mutual(files: ServerTls) -> ServerTls:
+    return ServerTls(files.cert_file, files.key_file, files.cert_file.parent / "ca.pem")
+
+
+def trusting(files: ServerTls, **own: Any) -> ClientTls:
+    return ClientTls(ca_file=files.cert_file.parent / "ca.pem", server_name="localhost", **own)
+
+
+async def ask(port: int, tls: ClientTls | None) -> str:
+    """One call on a connection of its own."""
+    async with connect(f"127.0.0.1:{port}", tls=tls) as channel:
+        answer = await channel.stub(ProbeStub).GetEcho(Echo(text="hello"), timeout=5)
+        return str(answer.text)
+
+
+async def test_a_client_that_trusts_the_authority_is_served(files: ServerTls) -> None:
+    async with serving(options=quick(tls=files)) as server:
+        assert await ask(server.port, trusting(files)) == "hello"
+
+
+async def test_a_client_in_the_clear_is_not(files: ServerTls) -> None:
+    async with serving(options=quick(tls=files)) as server:
+        assert (await failure(ask(server.port, None))).code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_client_that_trusts_another_authority_does_not_speak(
+    files: ServerTls, tmp_path: Path
+) -> None:
+    Authority("another authority").write(tmp_path / "another.pem")
+    stranger = ClientTls(ca_file=tmp_path / "another.pem", server_name="localhost")
+
+    async with serving(options=quick(tls=files)) as server:
+        assert (await failure(ask(server.port, stranger))).code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_mutual_tls_takes_a_certificate_of_its_authority_and_no_other(
+    files: ServerTls, authority: Authority, tmp_path: Path
+) -> None:
+    authority.issue("known").write(tmp_path / "known.pem", tmp_path / "known.key")
+    Authority("another authority").issue("unknown").write(tmp_path / "unknown.pem", tmp_path / "unknown.key")
+
+    def own(name: str) -> ClientTls:
+        return trusting(files, cert_file=tmp_path / f"{name}.pem", key_file=tmp_path / f"{name}.key")
+
+    async with serving(options=quick(tls=mutual(files))) as server:
+        assert await ask(server.port, own("known")) == "hello"
+        assert (await failure(ask(server.port, trusting(files)))).code() is grpc.StatusCode.UNAVAILABLE
+        assert (await failure(ask(server.port, own("unknown")))).code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_renewed_certificate_is_shown_to_the_next_connection(files: ServerTls) -> None:
+    renewed = Authority("renewed authority")
+    with capture_logs() as logs:
+        async with serving(options=quick(tls=files)) as server:
+            assert await ask(server.port, trusting(files)) == "hello"
+            renewed.issue("localhost").write(files.cert_file, files.key_file)
+            assert (await failure(ask(server.port, trusting(files)))).code() is grpc.StatusCode.UNAVAILABLE
+            renewed.write(files.cert_file.parent / "ca.pem")
+            assert await ask(server.port, trusting(files)) == "hello"
+
+    assert [each["event"] for each in logs if each["event"] != "rpc"] == ["TLS certificate reloaded"]
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_text("half a certifi")])
+async def test_a_botched_renewal_leaves_the_former_certificate_in_use_and_says_so_once(
+    files: ServerTls, harm: Callable[[Path], object]
+) -> None:
+    with capture_logs() as logs:
+        async with serving(options=quick(tls=files)) as server:
+            harm(files.cert_file)
+            assert await ask(server.port, trusting(files)) == "hello"
+            assert await ask(server.port, trusting(files)) == "hello"
+
+    warnings = [each for each in logs if each["log_level"] == "warning"]
+    assert {each["event"] for each in warnings} == {"the former TLS certificate stays in use"}
+    assert str(files.cert_file) in warnings[0]["reason"]
+    assert len(warnings) == 1
+
+
+def test_the_files_are_read_anew_only_when_they_have_changed(files: ServerTls, authority: Authority) -> None:
+    watched = CertificateFiles(mutual(files))
+    watched.first()
+
+    assert watched.changed() is None
+    authority.issue("localhost").write(files.cert_file, files.key_file)
+    assert watched.changed() is not None
+    assert watched.changed() is None
+
+
+def test_a_botched_renewal_that_is_mended_counts(files: ServerTls) -> None:
+    watched = CertificateFiles(files)
+    watched.first()
+    former = files.key_file.read_bytes()
+
+    files.key_file.write_text("half a ke")
+    assert watched.changed() is None
+    files.key_file.unlink()
+    assert watched.changed() is None
+    files.key_file.write_bytes(former)
+    assert watched.changed() is not None
+
+
+@pytest.mark.parametrize("missing", ["server.pem", "server.key", "ca.pem"])
+async def test_a_missing_file_stops_the_start_and_is_named(files: ServerTls, missing: str) -> None:
+    (files.cert_file.parent / missing).unlink()
+
+    with pytest.raises(StartupError, match=rf"The TLS file .*{missing} cannot be read: No such file"):
+        async with serving(options=quick(tls=mutual(files))):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("broken", "sentence"),
+    [
+        ("server.pem", "are not a PEM certificate and its plain key"),
+        ("server.key", "are not a PEM certificate and its plain key"),
+        ("ca.pem", "holds no PEM certificate"),
+    ],
+)
+def test_a_file_that_is_no_pem_stops_the_start(files: ServerTls, broken: str, sentence: str) -> None:
+    (files.cert_file.parent / broken).write_text(secrets.token_hex(16))
+
+    with pytest.raises(StartupError, match=sentence):
+        server_credentials(mutual(files))
+
+
+def test_a_key_of_another_certificate_stops_the_start(
+    files: ServerTls, authority: Authority, tmp_path: Path
+) -> None:
+    authority.issue("other").write(tmp_path / "other.pem", files.key_file)
+
+    with pytest.raises(StartupError, match="are not a PEM certificate and its plain key"):
+        server_credentials(files)
+
+
+def test_an_encrypted_key_stops_the_start_instead_of_asking(files: ServerTls, authority: Authority) -> None:
+    authority.issue("localhost").write(files.cert_file, files.key_file, password=os.urandom(8).hex())
+
+    with pytest.raises(StartupError, match="plain key"):
+        server_credentials(files)
+
+
+@pytest.mark.parametrize("directory", ["server.pem", "server.key", "ca.pem"])
+def test_a_directory_in_a_file_s_place_stops_the_start(files: ServerTls, directory: str) -> None:
+    path = files.cert_file.parent / directory
+    path.unlink()
+    path.mkdir()
+
+    with pytest.raises(StartupError, match="TLS file"):
+        server_credentials(mutual(files))
+
+
+def test_a_client_s_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match=r"absent.pem cannot be read: No such file"):
+        connect("127.0.0.1:1", tls=ClientTls(ca_file=tmp_path / "absent.pem"))

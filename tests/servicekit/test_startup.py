@@ -1,0 +1,259 @@
+"""The steps of a start: each from settings, each undone when a later one fails."""
+
+import io
+import secrets
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from pydantic import SecretStr
+from pydantic_settings import SettingsConfigDict
+from sqlalchemy import MetaData, text
+
+from servicekit import config, startup
+from servicekit.config import Address, ServiceSettings
+from servicekit.database import engine, migrate
+from servicekit.database.engine import Database
+from servicekit.database.url import DatabaseUrl
+from servicekit.errors import SettingsError, StartupError
+from servicekit.metrics import Metrics
+from servicekit.rpc.binding import Service
+from servicekit.rpc.server import Server
+from servicekit.rpc.tls import ServerTls
+from tests.support.logged import lines
+from tests.support.probe import PROBE, Echo, Probe, ProbeStub, plain_channel
+from tests.support.service_process import accepts, free_port, raw_url
+
+
+class Settings(ServiceSettings):
+    model_config = SettingsConfigDict(env_prefix="EXAMPLE_")
+
+    listen: Address = Address("127.0.0.1", 0)
+    """The address that the example answers on."""
+
+
+def settings(**environ: str) -> Settings:
+    return config.load(Settings, environ)
+
+
+def server_of(loaded: Settings, metrics: Metrics) -> Server:
+    return Server(
+        [Service(PROBE, Probe())], startup.server_options(loaded, shares_port=False), metrics=metrics
+    )
+
+
+def test_the_url_wins_over_the_components() -> None:
+    url = startup.database_url(
+        settings(DATABASE_URL="postgres://me@one/keys", DB_HOST="two", DB_NAME="other")
+    )
+    assert (url.host, url.user, url.database) == ("one", "me", "keys")
+
+
+@pytest.mark.parametrize("variable", ["EXAMPLE_DATABASE_URL", "DATABASE_URL"])
+def test_a_malformed_url_is_named_by_the_variable_that_it_came_from(variable: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=f"^{variable} has to look like"):
+        startup.database_url(settings(**{variable: "no url"}))
+    (tmp_path / "url").write_text("no url")
+    with pytest.raises(SettingsError, match=f"^{variable}_FILE has to look like"):
+        startup.database_url(settings(**{f"{variable}_FILE": str(tmp_path / "url")}))
+
+
+def test_a_url_that_no_variable_gave_is_named_by_the_service_s_own() -> None:
+    with pytest.raises(SettingsError, match=r"^EXAMPLE_DATABASE_URL has to look like"):
+        startup.database_url(Settings(database_url=SecretStr("no url")))
+
+
+def test_the_components_make_a_url() -> None:
+    loaded = settings(
+        DB_HOST="db.example",
+        DB_PORT="6000",
+        DB_USER="me",
+        DB_PASSWORD=secrets.token_hex(),
+        DB_NAME="keys",
+        DB_SSLMODE="require",
+    )
+    url = startup.database_url(loaded)
+    assert (url.where, url.user, url.database, url.sslmode) == ("db.example:6000", "me", "keys", "require")
+    assert url.password is not None
+
+
+def test_with_nothing_said_the_database_is_a_local_one() -> None:
+    url = startup.database_url(settings())
+    assert (url.where, url.user, url.database) == ("localhost:5432", "keybridge", "keybridge")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("DATABASE_URL", "postgres://me@one/keys"),
+        ("EXAMPLE_DATABASE_URL", "postgres://me@one/keys"),
+        ("DB_HOST", "one"),
+        ("DB_PORT", "5432"),
+        ("DB_USER", "me"),
+        ("DB_PASSWORD", secrets.token_hex()),
+        ("DB_NAME", "keys"),
+        ("DB_SSLMODE", "require"),
+    ],
+    ids=lambda each: each if each.isupper() else "",
+)
+def test_any_setting_of_the_database_names_one(variable: str, value: str) -> None:
+    assert startup.names_database(settings(**{variable: value}))
+
+
+def test_a_pool_is_no_database() -> None:
+    assert not startup.names_database(settings(EXAMPLE_DB_POOL_SIZE="3"))
+
+
+def test_production_takes_no_local_default() -> None:
+    with pytest.raises(SettingsError, match="does not use local defaults: set DB_HOST, DB_USER, DB_NAME"):
+        startup.database_url(settings(KEYBRIDGE_ENV="production"))
+    remote = {"DATABASE_URL": "postgres://me@db.example/keys?sslmode=verify-full"}
+    assert startup.database_url(settings(KEYBRIDGE_ENV="production", **remote)).host == "db.example"
+
+
+def test_every_option_of_the_server_comes_from_its_setting(tmp_path: Path) -> None:
+    options = startup.server_options(
+        settings(
+            EXAMPLE_LISTEN="0.0.0.0:7000",
+            EXAMPLE_TLS_CERT_FILE=str(tmp_path / "cert"),
+            EXAMPLE_TLS_KEY_FILE=str(tmp_path / "key"),
+            EXAMPLE_TLS_CLIENT_CA_FILE=str(tmp_path / "ca"),
+            EXAMPLE_DRAIN_DELAY="3s",
+            EXAMPLE_SHUTDOWN_GRACE="4s",
+            EXAMPLE_DEFAULT_DEADLINE="5s",
+            EXAMPLE_DEADLINE_FLOOR="6ms",
+            EXAMPLE_MAX_CONCURRENT_RPCS="7",
+            EXAMPLE_MAX_CONCURRENT_STREAMS="8",
+            EXAMPLE_MAX_MESSAGE_BYTES="9000",
+            EXAMPLE_MAX_METADATA_BYTES="10000",
+        ),
+        shares_port=True,
+    )
+    assert options.listen == Address.parse("0.0.0.0:7000")
+    assert options.tls == ServerTls(tmp_path / "cert", tmp_path / "key", tmp_path / "ca")
+    assert (options.reflection, options.reuse_port) == (False, True)
+    assert (options.drain_delay, options.shutdown_grace) == (timedelta(seconds=3), timedelta(seconds=4))
+    assert options.default_deadline == timedelta(seconds=5)
+    assert options.deadline_floor == timedelta(milliseconds=6)
+    assert (options.max_concurrent_rpcs, options.max_concurrent_streams) == (7, 8)
+    assert (options.max_request_bytes, options.max_metadata_bytes) == (9000, 10000)
+
+
+async def test_a_server_starts_with_the_largest_sizes_that_the_settings_take() -> None:
+    names = ("MAX_CONCURRENT_RPCS", "MAX_CONCURRENT_STREAMS", "MAX_MESSAGE_BYTES", "MAX_METADATA_BYTES")
+    loaded = settings(**{f"EXAMPLE_{name}": str(2**31 - 1) for name in names})
+    metrics = Metrics()
+    server = server_of(loaded, metrics)
+    async with startup.serving(server, loaded, metrics), plain_channel(server.port) as channel:
+        assert (await ProbeStub(channel).GetEcho(Echo(text="x"))).text == "x"
+
+
+def test_on_the_loopback_there_is_reflection_and_no_need_of_tls() -> None:
+    options = startup.server_options(settings(), shares_port=False)
+    assert (options.tls, options.reflection, options.reuse_port) == (None, True, False)
+    assert not startup.server_options(settings(EXAMPLE_REFLECTION="false"), shares_port=False).reflection
+
+
+async def test_a_database_that_is_as_expected_is_opened_with_the_options_of_the_settings(
+    database_url: DatabaseUrl,
+) -> None:
+    loaded = settings(
+        DATABASE_URL=raw_url(database_url),
+        EXAMPLE_DB_POOL_SIZE="3",
+        EXAMPLE_DB_MAX_OVERFLOW="2",
+        EXAMPLE_DB_POOL_TIMEOUT="4s",
+        EXAMPLE_DB_POOL_RECYCLE="5s",
+        EXAMPLE_DB_POOL_PRE_PING="false",
+        EXAMPLE_DB_STATEMENT_TIMEOUT="6s",
+        EXAMPLE_DB_CONNECT_TIMEOUT="7s",
+    )
+    async with startup.open_database(loaded, MetaData(), name="an example") as database:
+        options = database.options
+        async with database.autocommit() as connection:
+            name = (await connection.execute(text("SHOW application_name"))).scalar_one()
+    assert name == "an example"
+    assert (options.pool_size, options.max_overflow, options.pre_ping) == (3, 2, False)
+    assert (options.pool_timeout, options.pool_recycle) == (timedelta(seconds=4), timedelta(seconds=5))
+    assert (options.statement_timeout, options.connect_timeout) == (
+        timedelta(seconds=6),
+        timedelta(seconds=7),
+    )
+    assert database.pool.checkedin() == 0
+
+
+async def test_a_schema_is_brought_up_only_when_the_settings_say_so(empty_database_url: DatabaseUrl) -> None:
+    named = {"DATABASE_URL": raw_url(empty_database_url)}
+    with pytest.raises(StartupError, match="has never been migrated by keybridge"):
+        async with startup.open_database(settings(**named), MetaData(), name="x"):
+            pytest.fail("it was opened")
+    told = settings(**named, EXAMPLE_MIGRATE_ON_START="true")
+    async with startup.open_database(told, MetaData(), name="x"):
+        assert await migrate.current(empty_database_url) == migrate.heads()[0]
+
+
+async def test_a_start_that_fails_leaves_no_connection_behind(
+    empty_database_url: DatabaseUrl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[Database] = []
+    close = engine.Database.close
+
+    async def noticed(self: Database) -> None:
+        closed.append(self)
+        await close(self)
+
+    monkeypatch.setattr(engine.Database, "close", noticed)
+    with pytest.raises(StartupError):
+        async with startup.open_database(
+            settings(DATABASE_URL=raw_url(empty_database_url)), MetaData(), name="x"
+        ):
+            pytest.fail("it was opened")
+    [database] = closed
+    assert (database.pool.checkedin(), database.pool.checkedout()) == (0, 0)
+
+
+async def test_a_database_that_stays_away_is_waited_for_as_long_as_the_settings_say(tmp_path: Path) -> None:
+    away = settings(DATABASE_URL=f"postgresql://me@/keys?host={tmp_path}", EXAMPLE_DB_START_TIMEOUT="10ms")
+    with pytest.raises(StartupError, match="can't be reached: nothing listens there"):
+        async with startup.open_database(away, MetaData(), name="x"):
+            pytest.fail("it was opened")
+
+
+async def test_a_server_serves_within_its_block_and_is_stopped_after_it(output: io.StringIO) -> None:
+    metrics, port = Metrics(), free_port()
+    loaded = settings(EXAMPLE_METRICS_LISTEN=f"127.0.0.1:{port}")
+    server = server_of(loaded, metrics)
+    async with startup.serving(server, loaded, metrics) as stop:
+        async with plain_channel(server.port) as channel:
+            stub: Any = HealthStub(channel)
+            answer = await stub.Check(HealthCheckRequest(service=PROBE.full_name))
+            assert answer.status == HealthCheckResponse.SERVING
+        assert accepts(port)
+        stop.set("enough")
+    assert not accepts(server.port)
+    assert not accepts(port)
+    said = [(line["event"], line.get("address"), line.get("reason")) for line in lines(output)]
+    address = f"127.0.0.1:{server.port}"
+    assert said[-3:] == [("serving", address, None), ("stopping", None, "enough"), ("stopped", None, None)]
+
+
+async def test_a_block_that_raises_stops_the_server_too(output: io.StringIO) -> None:
+    metrics, loaded = Metrics(), settings()
+    server = server_of(loaded, metrics)
+    with pytest.raises(ZeroDivisionError):
+        async with startup.serving(server, loaded, metrics):
+            raise ZeroDivisionError
+    assert not accepts(server.port)
+
+
+async def test_a_server_that_cannot_listen_frees_the_port_of_its_metrics(output: io.StringIO) -> None:
+    metrics, port = Metrics(), free_port()
+    good = settings()
+    async with startup.serving(server := server_of(good, metrics), good, metrics):
+        bad = settings(EXAMPLE_LISTEN=f"127.0.0.1:{server.port}", EXAMPLE_METRICS_LISTEN=f"127.0.0.1:{port}")
+        with pytest.raises(StartupError, match="address already in use"):
+            async with startup.serving(server_of(bad, metrics), bad, metrics):
+                pytest.fail("it serves")
+    assert not accepts(port)
