@@ -22,7 +22,7 @@ from servicekit.database.engine import Database
 from servicekit.database.options import DatabaseOptions
 from servicekit.database.schema import check_head, check_schema
 from servicekit.database.url import DatabaseUrl
-from servicekit.errors import FailedPrecondition, SettingsError, StartupError
+from servicekit.errors import SettingsError
 
 Say = Callable[[str], None]
 
@@ -68,12 +68,9 @@ async def adopt(environ: Mapping[str, str], say: Say, undo: Undo, old_key_file: 
             )
         async with startup.open_database(settings, KEY_METADATA, name="keybridge-adopt") as database:
             keyring = await open_keyring(database, settings.master_keys)
-            try:
-                report = await adopt_everything(
-                    database, keyring, old_key, progress=lambda reached: say(_line(reached))
-                )
-            except FailedPrecondition as refusal:
-                raise StartupError(refusal.message) from refusal
+            report = await adopt_everything(
+                database, keyring, old_key, progress=lambda reached: say(_line(reached))
+            )
     for line in report.lines():
         say(line)
 

@@ -16,7 +16,7 @@ import structlog
 import uvloop
 
 from servicekit import logs
-from servicekit.errors import SettingsError, StartupError
+from servicekit.errors import Internal, KeybridgeError, SettingsError, StartupError
 
 LIFELINE_VARIABLE = "KEYBRIDGE_LIFELINE_FD"
 READY_VARIABLE = "KEYBRIDGE_READY_FD"
@@ -137,19 +137,22 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 def report(error: Exception, program: str) -> int:
     """Say on standard error why the process ends, and return its exit status."""
-    startup = _startup_error(error)
-    if startup is not None:
-        _tell(program, str(startup))
-        return startup.exit_status
+    foreseen = _foreseen(error)
+    if foreseen is not None:
+        _tell(program, str(foreseen))
+        return foreseen.exit_status if isinstance(foreseen, StartupError) else StartupError.exit_status
     logs.get(__name__).critical("stopped by an error that nobody foresaw", exc_info=error)
     _tell(program, f"stopped by an error that nobody foresaw ({type(error).__name__}); the log says where")
     return _UNFORESEEN
 
 
-def _startup_error(error: BaseException) -> StartupError | None:
+def _foreseen(error: BaseException) -> StartupError | KeybridgeError | None:
     # A task group wraps what its tasks raise.
     if isinstance(error, BaseExceptionGroup):
-        return next(filter(None, map(_startup_error, error.exceptions)), None)
+        return next((found for each in error.exceptions if (found := _foreseen(each))), None)
+    # A database that is lost while a command runs is an error of the tree, and its sentence is meant for people.
+    if isinstance(error, KeybridgeError) and not isinstance(error, Internal):
+        return error
     return error if isinstance(error, StartupError) else None
 
 

@@ -35,12 +35,13 @@ def pipe() -> Iterator[tuple[int, int]]:
     ("how", "status", "sentence"),
     [
         ("environment", 1, "example: the database cannot be reached\n"),
+        ("midway", 1, "example: The database does not answer.\n"),
         ("settings", 2, "example: EXAMPLE_LISTEN is odd\n"),
         ("group", 1, "example: the database cannot be reached\n"),
         ("status", 7, ""),
     ],
 )
-def test_what_cannot_start_says_one_sentence_and_has_its_status(
+def test_what_cannot_go_on_says_one_sentence_and_has_its_status(
     start: Start, how: str, status: int, sentence: str
 ) -> None:
     program = start("service", how)

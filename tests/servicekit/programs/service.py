@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from servicekit import logs, process
-from servicekit.errors import SettingsError, StartupError
+from servicekit.errors import SettingsError, StartupError, Unavailable
 
 
 def mark(suffix: str = "") -> None:
@@ -20,6 +20,10 @@ def farewell() -> None:
 
 async def environment() -> None:
     raise StartupError("the database cannot\nbe reached")
+
+
+async def midway() -> None:
+    raise Unavailable("The database does not answer.")
 
 
 async def settings() -> None:
