@@ -1,15 +1,22 @@
-"""The command as its users run it: a process of its own, in an environment of the test's making."""
+"""The command as its users run it: a process of its own, in an environment of the test's making.
+
+And what the command runs, in the test's own process: for the many cases of one that was run as a process once.
+"""
 
 import asyncio
 import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from keybridge.interruption import Undo
+from servicekit import process
 
 SECONDS = 60.0
 
@@ -61,16 +68,19 @@ Start = Callable[..., Coroutine[Any, Any, Running]]
 
 @pytest.fixture
 async def keybridge(place: Path) -> AsyncIterator[Start]:
-    """Start ``keybridge`` with these arguments and variables; it is ended with the test."""
+    """Start ``keybridge`` with these arguments and variables; it is ended with the test.
+
+    ``measured`` adds what it runs to the coverage, which takes it half as long again.
+    """
     started: list[Running] = []
 
-    async def start(*arguments: str, **variables: str) -> Running:
+    async def start(*arguments: str, measured: bool = False, **variables: str) -> Running:
         environ = {
             "PATH": os.environ["PATH"],
             "KEYBRIDGE_HOME": str(place / "home"),
             "KEYSERVICE_LISTEN": "127.0.0.1:0",
             "BRIDGESERVICE_LISTEN": "127.0.0.1:0",
-            **{name: value for name, value in os.environ.items() if name.startswith("COV")},
+            **{name: value for name, value in os.environ.items() if measured and name.startswith("COV")},
             **variables,
         }
         process = await asyncio.create_subprocess_exec(
@@ -90,3 +100,33 @@ async def keybridge(place: Path) -> AsyncIterator[Start]:
     for running in started:
         if running.process.returncode is None:
             await running.interrupt()
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command ended, and what it said meanwhile."""
+
+    status: int
+    said: str
+
+
+Say = Callable[[str], None]
+Here = Callable[..., Coroutine[Any, Any, Done]]
+
+
+@pytest.fixture
+def here(place: Path, capsys: pytest.CaptureFixture[str]) -> Here:
+    """Run what a command consists of here, with these variables and no others."""
+
+    async def run(
+        command: Callable[[Mapping[str, str], Say, Undo], Coroutine[Any, Any, int | None]], **variables: str
+    ) -> Done:
+        lines: list[str] = []
+        capsys.readouterr()
+        try:
+            status = await command({"KEYBRIDGE_HOME": str(place / "home"), **variables}, lines.append, [])
+        except Exception as error:  # noqa: BLE001 - as the process's own boundary does
+            status = process.report(error, "keybridge")
+        return Done(status or 0, "".join(f"{line}\n" for line in lines) + capsys.readouterr().err)
+
+    return run

@@ -6,7 +6,7 @@ from tests.keybridge.conftest import Start
 
 
 async def test_without_arguments_it_shows_what_there_is(keybridge: Start) -> None:
-    running = await keybridge()
+    running = await keybridge(measured=True)
     assert await running.ends() == 2
     for command in ("up", "keyservice", "bridgeservice", "db"):
         assert f" {command} " in running.said
@@ -14,7 +14,7 @@ async def test_without_arguments_it_shows_what_there_is(keybridge: Start) -> Non
 
 @pytest.mark.parametrize("service", ["keyservice", "bridgeservice"])
 async def test_a_service_shows_its_own_help_with_every_setting(keybridge: Start, service: str) -> None:
-    running = await keybridge(service, "--help")
+    running = await keybridge(service, "--help", measured=True)
     assert await running.ends() == 0
     assert "--workers" in running.said
     assert f"{service.upper()}_LISTEN=127.0.0.1:5005" in running.said
@@ -33,6 +33,6 @@ async def test_the_key_service_reads_its_settings(keybridge: Start) -> None:
 
 
 async def test_an_unknown_command_is_refused(keybridge: Start) -> None:
-    running = await keybridge("upp")
+    running = await keybridge("upp", measured=True)
     assert await running.ends() == 2
     assert "Traceback" not in running.said

@@ -1,19 +1,23 @@
 """``keybridge secrets rotate``: everything that is sealed moves under another master key, and can be read there."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from uuid import UUID
 
 import pytest
 from pydantic import SecretStr
 
+from keybridge import secrets
 from keyservice.keyring import Keyring, open_keyring
 from servicekit.database.engine import Database
 from servicekit.database.options import DatabaseOptions
 from servicekit.database.url import DatabaseUrl
-from tests.keybridge.conftest import Running, Start
+from tests.keybridge.conftest import Done, Here, Start
 from tests.support.sealed import add_client, add_rows, dump, id_of, new_key, read_rows
 
 ROWS = 7
+ROTATE = partial(secrets.rotate, promote=False)
+PROMOTE = partial(secrets.rotate, promote=True)
 
 
 @pytest.fixture
@@ -44,15 +48,16 @@ async def opened(database: Database, keyring: Keyring) -> dict[UUID, dict[str, b
     return {row_id: row.open(keyring) for row_id, row in (await read_rows(database)).items()}
 
 
-def require_one_sentence(running: Running, *keys: SecretStr) -> None:
-    assert running.said.startswith("keybridge: ")
-    assert running.said.count("\n") == 1
+def require_one_sentence(done: Done, *keys: SecretStr) -> None:
+    assert done.said.startswith("keybridge: ")
+    assert done.said.count("\n") == 1
     for key in keys:
-        assert key.get_secret_value() not in running.said
+        assert key.get_secret_value() not in done.said
 
 
 async def test_a_key_that_stood_by_takes_over_and_the_old_one_is_forgotten_once_it_is_no_longer_named(
     keybridge: Start,
+    here: Here,
     database: Database,
     database_url: DatabaseUrl,
     old: SecretStr,
@@ -60,18 +65,18 @@ async def test_a_key_that_stood_by_takes_over_and_the_old_one_is_forgotten_once_
 ) -> None:
     new = new_key()
     await open_keyring(database, [old, new])
-    running = await keybridge("secrets", "rotate", **variables(database_url, new, old))
+    running = await keybridge("secrets", "rotate", measured=True, **variables(database_url, new, old))
     assert await running.ends() == 0
     assert f"{ROWS} of {ROWS} rows sealed anew" in running.said
     assert running.said.endswith(f"Every row is sealed under the master key {id_of(new)}.\n")
     assert await opened(database, await open_keyring(database, [new])) == values
-    running = await keybridge("secrets", "rotate", **variables(database_url, new))
-    assert await running.ends() == 0
-    assert f"The master key {id_of(old)} is not needed by any row any more" in running.said
+    done = await here(ROTATE, **variables(database_url, new))
+    assert done.status == 0
+    assert f"The master key {id_of(old)} is not needed by any row any more" in done.said
 
 
 async def test_a_key_that_the_database_never_met_is_promoted_only_when_asked(
-    keybridge: Start,
+    here: Here,
     database: Database,
     database_url: DatabaseUrl,
     old: SecretStr,
@@ -79,35 +84,33 @@ async def test_a_key_that_the_database_never_met_is_promoted_only_when_asked(
 ) -> None:
     new = new_key()
     before = await dump(database)
-    refused = await keybridge("secrets", "rotate", **variables(database_url, new, old))
-    assert await refused.ends() == 1
+    refused = await here(ROTATE, **variables(database_url, new, old))
+    assert refused.status == 1
     require_one_sentence(refused, new, old)
     assert "keybridge secrets rotate --promote" in refused.said
     assert await dump(database) == before
-    running = await keybridge("secrets", "rotate", "--promote", **variables(database_url, new, old))
-    assert await running.ends() == 0
+    assert (await here(PROMOTE, **variables(database_url, new, old))).status == 0
     assert await opened(database, await open_keyring(database, [new])) == values
 
 
 async def test_a_second_run_changes_nothing(
-    keybridge: Start,
+    here: Here,
     database: Database,
     database_url: DatabaseUrl,
     old: SecretStr,
     values: dict[UUID, dict[str, bytes]],
 ) -> None:
     new = new_key()
-    arguments = ("secrets", "rotate", "--promote")
-    assert await (await keybridge(*arguments, **variables(database_url, new, old))).ends() == 0
+    assert (await here(PROMOTE, **variables(database_url, new, old))).status == 0
     before = await dump(database)
-    again = await keybridge("secrets", "rotate", **variables(database_url, new, old))
-    assert await again.ends() == 0
+    again = await here(ROTATE, **variables(database_url, new, old))
+    assert again.status == 0
     assert again.said.endswith(f"Every row is sealed under the master key {id_of(new)}.\n")
     assert await dump(database) == before
 
 
 async def test_with_a_wrong_key_it_stops_and_writes_nothing(
-    keybridge: Start,
+    here: Here,
     database: Database,
     database_url: DatabaseUrl,
     old: SecretStr,
@@ -115,28 +118,28 @@ async def test_with_a_wrong_key_it_stops_and_writes_nothing(
 ) -> None:
     before = await dump(database)
     wrong = new_key()
-    for arguments in (("secrets", "rotate"), ("secrets", "rotate", "--promote")):
-        running = await keybridge(*arguments, **variables(database_url, wrong))
-        assert await running.ends() == 1
-        require_one_sentence(running, wrong)
-        assert f"it needs {id_of(old)}" in running.said
+    for command in (ROTATE, PROMOTE):
+        done = await here(command, **variables(database_url, wrong))
+        assert done.status == 1
+        require_one_sentence(done, wrong)
+        assert f"it needs {id_of(old)}" in done.said
     assert await dump(database) == before
 
 
 async def test_without_a_key_for_a_database_that_was_named_it_stops(
-    keybridge: Start, database_url: DatabaseUrl
+    here: Here, database_url: DatabaseUrl
 ) -> None:
-    running = await keybridge("secrets", "rotate", DATABASE_URL=str(database_url))
-    assert await running.ends() == 2
-    require_one_sentence(running)
-    assert "KEYSERVICE_ENCRYPTION_KEYS is empty" in running.said
+    done = await here(ROTATE, DATABASE_URL=str(database_url))
+    assert done.status == 2
+    require_one_sentence(done)
+    assert "KEYSERVICE_ENCRYPTION_KEYS is empty" in done.said
 
 
 async def test_a_key_that_was_cut_is_told_by_its_place(
-    keybridge: Start, database_url: DatabaseUrl, old: SecretStr
+    here: Here, database_url: DatabaseUrl, old: SecretStr
 ) -> None:
     cut = SecretStr(new_key().get_secret_value()[:-8])
-    running = await keybridge("secrets", "rotate", **variables(database_url, old, cut))
-    assert await running.ends() == 2
-    require_one_sentence(running, old, cut)
-    assert "Key 2 of the 2 in KEYSERVICE_ENCRYPTION_KEYS is malformed" in running.said
+    done = await here(ROTATE, **variables(database_url, old, cut))
+    assert done.status == 2
+    require_one_sentence(done, old, cut)
+    assert "Key 2 of the 2 in KEYSERVICE_ENCRYPTION_KEYS is malformed" in done.said

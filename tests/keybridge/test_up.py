@@ -38,30 +38,31 @@ def a_free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def test_it_starts_both_services_and_one_ctrl_c_ends_all_of_it(keybridge: Start, place: Path) -> None:
-    running = await keybridge("up")
+async def test_it_starts_both_services_says_what_to_paste_and_one_ctrl_c_ends_all_of_it(
+    keybridge: Start, place: Path
+) -> None:
+    running = await keybridge("up", measured=True)
     bridge, key = await addresses(running)
     assert await health(bridge, "bridgeservice.v1.TradingBridge") == SERVING
     assert await health(key, "keyservice.v1.KeyService") == SERVING
+    assert f"grpcurl -plaintext {key} grpc.health.v1.Health/Check" in running.said
+    assert f"grpcurl -plaintext {bridge} describe bridgeservice.v1.TradingBridge" in running.said
     assert await running.interrupt() == 0
     assert running.said.rstrip().endswith("Stopped.")
     assert processes_with(str(place)) == []
 
 
-async def test_the_lines_that_it_prints_are_the_ones_to_paste(keybridge: Start) -> None:
-    running = await keybridge("up")
-    bridge, key = await addresses(running)
-    assert f"grpcurl -plaintext {key} grpc.health.v1.Health/Check" in running.said
-    assert f"grpcurl -plaintext {bridge} describe bridgeservice.v1.TradingBridge" in running.said
-
-
-async def test_after_a_kill_9_the_next_one_starts_on_the_same_ports_and_data(keybridge: Start) -> None:
+async def test_after_a_kill_9_the_next_one_starts_on_the_same_ports_and_data_with_the_same_key(
+    keybridge: Start, place: Path
+) -> None:
     ports = {
         "KEYSERVICE_LISTEN": f"127.0.0.1:{a_free_port()}",
         "BRIDGESERVICE_LISTEN": f"127.0.0.1:{a_free_port()}",
     }
+    file = place / "home" / "encryption-keys"
     first = await keybridge("up", **ports)
     await addresses(first)
+    made = file.read_text()
     first.process.kill()
     # At once: the services of the first may still be there and have to notice that their parent is gone.
     second = await keybridge("up", **ports)
@@ -69,6 +70,11 @@ async def test_after_a_kill_9_the_next_one_starts_on_the_same_ports_and_data(key
     assert await health(bridge, "") == SERVING
     assert await health(key, "") == SERVING
     assert await second.interrupt() == 0
+    assert file.read_text() == made
+    assert made.strip() not in first.said + second.said
+    assert MasterKey(made.strip()).key_id
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [each.name for each in file.parent.glob("encryption-keys*")] == [file.name]
 
 
 async def test_a_service_that_dies_is_started_again(keybridge: Start) -> None:
@@ -107,27 +113,10 @@ async def test_a_database_that_the_settings_name_is_never_sealed_with_a_key_made
     assert not (place / "home").exists()
 
 
-async def test_the_private_database_has_a_key_of_its_own_that_is_made_once(
-    keybridge: Start, place: Path
-) -> None:
-    file = place / "home" / "encryption-keys"
-    made = []
-    for _ in range(2):
-        running = await keybridge("up")
-        await addresses(running)
-        assert await running.interrupt() == 0
-        made.append(file.read_text())
-        assert made[0].strip() not in running.said
-    assert made[0] == made[1]
-    assert MasterKey(made[0].strip()).key_id
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert [each.name for each in file.parent.glob("encryption-keys*")] == [file.name]
-
-
 async def test_a_port_that_stays_in_use_is_one_sentence(keybridge: Start, place: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        running = await keybridge("up", KEYSERVICE_LISTEN=address)
+        running = await keybridge("up", measured=True, KEYSERVICE_LISTEN=address)
         assert await running.ends() == 1
     assert f"Waiting for {address} to become free." in running.said
     assert running.said.splitlines()[-1] == f"keybridge: Cannot listen on {address}: address already in use."
@@ -137,7 +126,7 @@ async def test_a_port_that_stays_in_use_is_one_sentence(keybridge: Start, place:
 async def test_a_service_that_cannot_start_ends_all_with_its_sentence(keybridge: Start, place: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        running = await keybridge("up", KEYSERVICE_METRICS_LISTEN=address)
+        running = await keybridge("up", measured=True, KEYSERVICE_METRICS_LISTEN=address)
         assert await running.ends() == 1
     assert f"keyservice: the metrics cannot be served on {address}" in running.said
     assert "Traceback" not in running.said

@@ -64,7 +64,7 @@ def test_no_part_of_a_place_can_be_taken_for_the_next_part(
     assert one.info() != other.info()
 
 
-@pytest.mark.parametrize("length", [0, 1, 15, 16, 17, 31])
+@pytest.mark.parametrize("length", [15, 16, 32])
 def test_every_changed_byte_of_a_token_is_refused(length: int) -> None:
     # The lengths end in every way that base64 can end in: its spare bits must not be free to change either.
     place = PLACES[0]

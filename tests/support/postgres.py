@@ -26,6 +26,7 @@ assert _WHEEL.origin is not None
 BINARIES = next(Path(_WHEEL.origin).parent.glob("pginstall*")) / "bin"
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "60"}
 START_SECONDS = 20
+_DONE = "done"
 
 
 class ThrowAwayPostgres:
@@ -44,6 +45,7 @@ class ThrowAwayPostgres:
         self._settings = {**FAST, **(settings or {})}
         self._hba = hba
         self._server: subprocess.Popen[bytes] | None = None
+        self._psql: subprocess.Popen[str] | None = None
 
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://postgres@/{database}?host={self.home}&port={self._settings.get('port', 5432)}"
@@ -101,6 +103,8 @@ class ThrowAwayPostgres:
             self._server.wait(START_SECONDS)
 
     def stop(self) -> None:
+        if self._psql is not None:
+            self._psql.communicate()
         self.halt()
         shutil.rmtree(self.home)
 
@@ -128,6 +132,32 @@ class ThrowAwayPostgres:
 
     def sql(self, statement: str, database: str = "postgres") -> None:
         self._run("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", self.url(database), "-c", statement)
+
+    def quickly(self, statement: str) -> None:
+        """The same by one psql that stays: for what every test does, to start a program each time takes too long."""
+        if self._psql is None or self._psql.poll() is not None:
+            self._psql = self._session()
+        assert self._psql.stdin is not None
+        assert self._psql.stdout is not None
+        self._psql.stdin.write(f"{statement};\n\\echo {_DONE}\n")
+        self._psql.stdin.flush()
+        said = ""
+        while not said.endswith(f"{_DONE}\n"):
+            line = self._psql.stdout.readline()
+            if not line:
+                raise RuntimeError(said)
+            said += line
+
+    def _session(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [BINARIES / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", self.url()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd="/",
+            **_account(),
+        )
 
     def _ready(self) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run([BINARIES / "pg_isready", "-q", "-d", self.url()], check=False)
@@ -182,6 +212,6 @@ def database_url(postgres_server: ThrowAwayPostgres, migrated_template: str) -> 
 
 def _fresh(server: ThrowAwayPostgres, *, template: str) -> Iterator[DatabaseUrl]:
     name = f"test_{secrets.token_hex(6)}"
-    server.sql(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+    server.quickly(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
     yield parse_url(server.url(name))
-    server.sql(f"DROP DATABASE {name} WITH (FORCE)")
+    server.quickly(f"DROP DATABASE {name} WITH (FORCE)")

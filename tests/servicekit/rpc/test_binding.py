@@ -59,11 +59,11 @@ async def test_bytes_that_are_no_request_are_refused_in_our_words(name: str, raw
     assert probe.seen == [] or name in ("WatchEcho", "TalkEcho")
 
 
-async def test_two_thousand_malformed_requests_are_never_our_fault() -> None:
+async def test_five_hundred_malformed_requests_are_never_our_fault() -> None:
     requests = malformed_requests(20261121, PROBE)
     codes: dict[str, set[grpc.StatusCode]] = {}
     async with serving() as server, plain_channel(server.port) as channel:
-        for _ in range(2000):
+        for _ in range(500):
             request = next(requests)
             codes.setdefault(request.kind, set()).add(await send(channel, request))
         assert (await ProbeStub(channel).GetEcho(Echo(text="still here"))).text == "still here"
