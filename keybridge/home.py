@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bridgeservice.settings import BridgeServiceSettings
 from keybridge.interruption import Undo
 from keyservice.sealing import MasterKey
 from keyservice.settings import KeyServiceSettings
@@ -51,6 +52,8 @@ async def surroundings(environ: Mapping[str, str], undo: Undo) -> AsyncIterator[
     master key that belongs to it. A database that was named is never sealed with a key that was made by the way.
     """
     settings = config.load(KeyServiceSettings, environ)
+    # Here too, so that a wrong setting is told before anything is made or started.
+    config.load(BridgeServiceSettings, environ)
     if startup.names_database(settings):
         yield Surroundings(environ, None)
         return

@@ -133,11 +133,14 @@ async def test_a_service_that_cannot_start_ends_all_with_its_sentence(keybridge:
     assert processes_with(str(place)) == []
 
 
-async def test_a_wrong_setting_is_one_sentence_and_status_2(keybridge: Start) -> None:
+async def test_a_wrong_setting_is_one_sentence_and_status_2_and_makes_nothing(
+    keybridge: Start, place: Path
+) -> None:
     running = await keybridge("up", BRIDGESERVICE_LISTEN="nowhere")
     assert await running.ends() == 2
     assert running.said.count("\n") == 1
     assert "BRIDGESERVICE_LISTEN" in running.said
+    assert not (place / "home").exists()
 
 
 async def test_a_home_that_can_not_be_written_is_one_sentence(keybridge: Start, place: Path) -> None:
