@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 from keyservice.credentials import Credentials
 from keyservice.enums import Environment
+from keyservice.fingerprints import fingerprint_of
 from keyservice.keyring import Keyring
 from keyservice.records import ApiKey, AuditEvent, Caller, Page, Position
 from keyservice.repetition import Repetition, claim
@@ -18,8 +19,6 @@ from keyservice.validation import Violations
 from servicekit.catalogue import Catalogue
 from servicekit.database.engine import Database
 from servicekit.errors import Aborted, FailedPrecondition, NotFound
-
-PAPER = "paper"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +163,12 @@ class Custody:
         master_key_id, sealed = self._keyring.seal(
             credentials.columns(), client_id=client_id, row_id=key_id, secret_version=version
         )
-        # Paper keys are all alike: a client may have as many as it has labels.
-        identity = None if exchange == PAPER else credentials.identity()
         return Secrets(
             sealed=sealed,
             key_id=master_key_id,
             secret_version=version,
             key_hint=credentials.hint(),
-            fingerprint=None if identity is None else self._keyring.fingerprint(exchange, identity),
+            fingerprint=fingerprint_of(self._keyring, exchange, credentials),
         )
 
 

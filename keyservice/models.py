@@ -75,6 +75,8 @@ class ExchangeApiKey(UuidKey, Timestamps, SoftDelete, Base):
     fingerprint: Mapped[bytes | None]
     erased_at: Mapped[datetime | None]
     """When the credentials of a deleted key were erased for good."""
+    deleted_with_client: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether it was deleted because its client was: then it comes back with the client."""
 
     disabled: Mapped[bool] = mapped_column(default=False, server_default=false())
     revision: Mapped[int] = mapped_column(BigInteger, server_default=key_revisions.next_value())
@@ -106,11 +108,20 @@ class ExchangeApiKey(UuidKey, Timestamps, SoftDelete, Base):
             " AND extra IS NULL AND key_id IS NULL)",
             name="erased_means_erased",
         ),
+        CheckConstraint("is_deleted OR NOT deleted_with_client", name="deleted_with_client_means_deleted"),
         Index(
             "uq_exchange_api_keys_client_id_exchange_label_live",
             "client_id",
             "exchange",
             "label",
+            unique=True,
+            postgresql_where=LIVE,
+        ),
+        # Fixed at creation, so after a rename it no longer says what the label does.
+        Index(
+            "uq_exchange_api_keys_client_id_connector_name_live",
+            "client_id",
+            "connector_name",
             unique=True,
             postgresql_where=LIVE,
         ),

@@ -61,6 +61,7 @@ CREATE TABLE exchange_api_keys (
     key_hint text DEFAULT '' NOT NULL,
     fingerprint bytea,
     erased_at timestamptz,
+    deleted_with_client boolean DEFAULT false NOT NULL,
     disabled boolean DEFAULT false NOT NULL,
     revision bigint DEFAULT nextval('key_revisions') NOT NULL,
     can_read varchar(64),
@@ -99,6 +100,8 @@ CREATE TABLE exchange_api_keys (
     CONSTRAINT ck_exchange_api_keys_erased_means_erased
         CHECK (erased_at IS NULL OR (is_deleted AND api_key IS NULL AND api_secret IS NULL
                                      AND passphrase IS NULL AND extra IS NULL AND key_id IS NULL)),
+    CONSTRAINT ck_exchange_api_keys_deleted_with_client_means_deleted
+        CHECK (is_deleted OR NOT deleted_with_client),
     CONSTRAINT ck_exchange_api_keys_is_deleted_exactly_when_deleted_at
         CHECK (is_deleted = (deleted_at IS NOT NULL))
 )
@@ -140,6 +143,8 @@ CREATE INDEX ix_clients_created_at_id_live ON clients (created_at, id) WHERE NOT
 
 CREATE UNIQUE INDEX uq_exchange_api_keys_client_id_exchange_label_live
     ON exchange_api_keys (client_id, exchange, label) WHERE NOT is_deleted;
+CREATE UNIQUE INDEX uq_exchange_api_keys_client_id_connector_name_live
+    ON exchange_api_keys (client_id, connector_name) WHERE NOT is_deleted;
 CREATE UNIQUE INDEX uq_exchange_api_keys_client_id_fingerprint_live
     ON exchange_api_keys (client_id, fingerprint) WHERE NOT is_deleted;
 CREATE INDEX ix_exchange_api_keys_created_at_id_live
