@@ -28,6 +28,8 @@ CREATE TABLE clients (
     is_deleted boolean DEFAULT false NOT NULL,
     deleted_at timestamptz,
     CONSTRAINT pk_clients PRIMARY KEY (id),
+    CONSTRAINT ck_clients_times_finite
+        CHECK (isfinite(created_at) AND isfinite(updated_at) AND isfinite(deleted_at)),
     CONSTRAINT ck_clients_is_deleted_exactly_when_deleted_at CHECK (is_deleted = (deleted_at IS NOT NULL))
 )
 """
@@ -102,6 +104,8 @@ CREATE TABLE exchange_api_keys (
                                      AND passphrase IS NULL AND extra IS NULL AND key_id IS NULL)),
     CONSTRAINT ck_exchange_api_keys_deleted_with_client_means_deleted
         CHECK (is_deleted OR NOT deleted_with_client),
+    CONSTRAINT ck_exchange_api_keys_times_finite
+        CHECK (isfinite(created_at) AND isfinite(updated_at) AND isfinite(deleted_at)),
     CONSTRAINT ck_exchange_api_keys_is_deleted_exactly_when_deleted_at
         CHECK (is_deleted = (deleted_at IS NOT NULL))
 )
@@ -179,12 +183,12 @@ def upgrade() -> None:
         return
     takeover.set_aside(connection, old)
     create_tables()
-    takeover.copy_rows(connection, old)
+    takeover.fill(connection, old)
     takeover.put_away(connection, old)
 
 
 def downgrade() -> None:
-    refuse_to_lose_keys(op.get_bind())
+    refuse_to_lose_rows(op.get_bind())
     for table in ("exchange_api_keys", "clients", "encryption_keys", "requests", "audit_events"):
         op.drop_table(table)
     op.execute("DROP SEQUENCE key_revisions")
@@ -198,9 +202,14 @@ def create_tables() -> None:
         op.execute(index)
 
 
-def refuse_to_lose_keys(connection: sa.Connection) -> None:
+def refuse_to_lose_rows(connection: sa.Connection) -> None:
     """What is in these tables is nowhere else: going back is for databases that were never used."""
-    if connection.scalar(sa.text("SELECT EXISTS (SELECT FROM exchange_api_keys)")):
-        raise CommandError(
-            "exchange_api_keys holds keys, which this downgrade would destroy; nothing was changed"
-        )
+    for table, rows in (
+        ("exchange_api_keys", "keys"),
+        ("clients", "clients"),
+        ("audit_events", "the audit record"),
+    ):
+        if connection.scalar(sa.select(sa.exists(sa.select(1).select_from(sa.table(table))))):
+            raise CommandError(
+                f"{table} holds {rows}, which this downgrade would destroy; nothing was changed"
+            )

@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 from sqlalchemy import Enum
 from sqlalchemy import insert as insert_into
@@ -62,6 +63,17 @@ async def test_a_plain_insert_that_leaves_out_what_has_a_default_has_it(
             assert row[column.name] is not None, column.name
     if "updated_at" in row:
         assert row["updated_at"] == row["created_at"]
+
+
+async def test_no_time_of_a_client_or_a_key_can_become_infinite(
+    database_url: DatabaseUrl, client_id: UUID
+) -> None:
+    await insert(database_url, "exchange_api_keys", **KEY, client_id=client_id)
+    async with plain_connection(database_url) as connection:
+        for table in ("clients", "exchange_api_keys"):
+            for change in ("created_at = 'infinity'", "updated_at = '-infinity'"):
+                with pytest.raises(asyncpg.CheckViolationError, match=f"ck_{table}_times_finite"):
+                    await connection.execute(f"UPDATE {table} SET {change}")  # noqa: S608 - ours
 
 
 async def test_no_time_of_any_row_can_become_null(database_url: DatabaseUrl, client_id: UUID) -> None:
