@@ -11,7 +11,7 @@ from servicekit.database.engine import Database
 from servicekit.database.options import DatabaseOptions
 from servicekit.database.url import DatabaseUrl
 from tests.keybridge.conftest import Running, Start
-from tests.support.sealed import add_client, add_rows, dump, id_of, new_key, read_rows
+from tests.support.sealed import add_client, add_rows, dump, execute, id_of, new_key, read_rows
 
 ROWS = 7
 
@@ -140,3 +140,18 @@ async def test_a_key_that_was_cut_is_told_by_its_place(
     assert await running.ends() == 2
     require_one_sentence(running, old, cut)
     assert "Key 2 of the 2 in KEYSERVICE_ENCRYPTION_KEYS is malformed" in running.said
+
+
+async def test_rows_of_an_old_database_that_wait_for_adoption_are_told_and_are_no_success(
+    keybridge: Start,
+    database: Database,
+    database_url: DatabaseUrl,
+    old: SecretStr,
+    values: dict[UUID, dict[str, bytes]],
+) -> None:
+    await execute(database, "UPDATE exchange_api_keys SET key_id = NULL")
+    running = await keybridge("secrets", "rotate", **variables(database_url, old))
+    assert await running.ends() == 1
+    assert f"{ROWS} rows still wait with the secrets of an older system" in running.said
+    assert "keybridge db adopt" in running.said
+    assert "Every row" not in running.said

@@ -90,6 +90,7 @@ async def test_no_time_of_any_row_can_become_null(database_url: DatabaseUrl, cli
         ("secret_version_positive", {"secret_version": 0}),
         ("attempt_count_not_negative", {"attempt_count": -1}),
         ("is_deleted_exactly_when_deleted_at", {"is_deleted": True}),
+        ("deleted_with_client_means_deleted", {"deleted_with_client": True}),
         ("environment", {"environment": "LIVE"}),
         ("environment", {"environment": "demo"}),
         ("bridge_state", {"bridge_state": "PENDING"}),
@@ -157,12 +158,15 @@ async def test_an_enum_is_refused_by_name(database_url: DatabaseUrl, client_id: 
     await database.close()
 
 
-def test_every_unique_index_over_live_rows_has_words_for_who_hits_it() -> None:
-    unique = {
+def test_every_unique_index_over_live_rows_and_a_retired_master_key_have_words_for_who_hits_them() -> None:
+    known = {
         str(index.name)
         for table in (models.Client.__table__, models.ExchangeApiKey.__table__)
         for index in table.indexes  # type: ignore[attr-defined]  # SQLAlchemy types it as FromClause
         if index.unique
     }
-    assert unique == set(CONFLICTS)
+    [key_id] = models.ExchangeApiKey.__table__.c.key_id.foreign_keys
+    assert key_id.constraint is not None
+    known.add(str(key_id.constraint.name))
+    assert known == set(CONFLICTS)
     assert all(conflict.reason.isupper() for conflict in CONFLICTS.values())
