@@ -29,6 +29,12 @@ async def rotate(environ: Mapping[str, str], say: Say, undo: Undo, *, promote: b
         say(
             f"{rotation.left} rows are not under the master key {keyring.current.key_id} yet; run this again."
         )
+    if rotation.waiting:
+        say(
+            f"{rotation.waiting} rows still wait with the secrets of an older system, under its key;"
+            " keybridge db adopt seals them."
+        )
+    if rotation.left or rotation.waiting:
         return 1
     say(f"Every row is sealed under the master key {keyring.current.key_id}.")
     return 0

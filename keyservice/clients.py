@@ -7,7 +7,7 @@ from keyservice.keyring import Keyring
 from keyservice.records import Caller, Client, Page, Position
 from keyservice.repetition import Repetition, claim
 from keyservice.store import api_keys, audit, clients, requests
-from servicekit.database.engine import Database
+from servicekit.database.engine import Connection, Database
 from servicekit.errors import NotFound
 
 
@@ -42,13 +42,19 @@ class Clients:
         )
 
     async def update(self, caller: Caller, client_id: UUID, changes: Mapping[str, str]) -> Client:
-        """Change ``name`` or ``external_id``; a deleted client can be renamed too."""
+        """Change ``name`` or ``external_id``; a deleted client can be renamed too. What is so already is left alone."""
         values = {field: value or None for field, value in changes.items()}
-        async with self._database.transaction() as connection:
-            _found(await clients.lock(connection, client_id, caller))
+
+        async def work(connection: Connection) -> Client:
+            client = _found(await clients.lock(connection, client_id, caller))
+            if all(getattr(client, field) == value for field, value in values.items()):
+                return client
             client = await clients.change(connection, client_id, values)
             await audit.record(connection, caller, "UpdateClient", client_id=client_id)
             return client
+
+        # Two clients that want each other's external_id wait for each other, until PostgreSQL sends one away.
+        return await self._database.run(work)
 
     async def delete(self, caller: Caller, client_id: UUID) -> Client:
         """Delete softly, and with the client its live keys. Deleting a deleted client changes nothing."""
@@ -68,7 +74,7 @@ class Clients:
             client = _found(await clients.lock(connection, client_id, caller))
             if client.deleted_at is None:
                 return client
-            back = await api_keys.undelete_of_client(connection, client_id, client.deleted_at)
+            back = await api_keys.undelete_of_client(connection, client_id)
             client = await clients.undelete(connection, client_id)
             await audit.record(connection, caller, "UndeleteClient", client_id=client_id)
             await audit.record_each(connection, caller, "UndeleteClient", client_id, back)

@@ -103,9 +103,14 @@ def state(violations: Violations, value: int) -> BridgeState | None:
 
 
 def repetition(violations: Violations, method: str, request: Message, request_id: str) -> Repetition | None:
-    """The request under its id, which is part of the body too: it is the same for both."""
+    """The request under its id, which is no part of the body: it can be spelt in two ways."""
     parsed = violations.optional_id("request_id", request_id)
-    return Repetition(method, parsed, request.SerializeToString(deterministic=True)) if parsed else None
+    if parsed is None:
+        return None
+    body = type(request)()
+    body.CopyFrom(request)
+    body.ClearField("request_id")
+    return Repetition(method, parsed, body.SerializeToString(deterministic=True))
 
 
 def _permissions(found: records.ApiKey) -> permissions_pb2.Permissions | None:

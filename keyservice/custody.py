@@ -9,17 +9,16 @@ from uuid import UUID, uuid4
 
 from keyservice.credentials import Credentials
 from keyservice.enums import Environment
+from keyservice.fingerprints import fingerprint_of
 from keyservice.keyring import Keyring
-from keyservice.records import ApiKey, AuditEvent, Caller, Page, Position
+from keyservice.records import ApiKey, AuditEvent, Caller, Client, Page, Position
 from keyservice.repetition import Repetition, claim
 from keyservice.store import api_keys, audit, clients, requests
 from keyservice.store.api_keys import Filter, NewKey, Secrets
 from keyservice.validation import Violations
 from servicekit.catalogue import Catalogue
-from servicekit.database.engine import Database
+from servicekit.database.engine import Connection, Database
 from servicekit.errors import Aborted, FailedPrecondition, NotFound
-
-PAPER = "paper"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ class Custody:
         """Put new credentials in the place of the old ones, which are gone."""
         wanted = claim(self._keyring, caller, repetition)
         async with self._database.transaction() as connection:
-            key = _found(await api_keys.lock(connection, key_id, caller))
+            _, key = await _lock(connection, key_id, caller)
             if wanted and await requests.take(connection, wanted, key_id):
                 return key
             _refuse_deleted(key)
@@ -100,7 +99,7 @@ class Custody:
     async def update(self, caller: Caller, key_id: UUID, changes: ApiKeyChanges) -> ApiKey:
         """Rename, disable or enable. What is so already is left alone, and draws no new revision."""
         async with self._database.transaction() as connection:
-            key = _found(await api_keys.lock(connection, key_id, caller))
+            _, key = await _lock(connection, key_id, caller)
             _refuse_deleted(key)
             before = key
             if changes.label is not None and changes.label != key.label:
@@ -116,7 +115,7 @@ class Custody:
     async def delete(self, caller: Caller, key_id: UUID) -> ApiKey:
         """Delete softly: the label and the api key are free again. Deleting a deleted key changes nothing."""
         async with self._database.transaction() as connection:
-            key = _found(await api_keys.lock(connection, key_id, caller))
+            _, key = await _lock(connection, key_id, caller)
             if key.deleted_at is not None:
                 return key
             key = await api_keys.delete(connection, key_id, erase=self._erase_at_once)
@@ -125,11 +124,8 @@ class Custody:
 
     async def undelete(self, caller: Caller, key_id: UUID) -> ApiKey:
         """Bring a deleted key back, as long as its credentials have not been erased."""
-        owner_id = (await self.get(caller, key_id)).client_id
         async with self._database.transaction() as connection:
-            # The client first, as DeleteClient does: two that lock in two orders would wait for each other.
-            client = await clients.lock(connection, owner_id, caller)
-            key = _found(await api_keys.lock(connection, key_id, caller))
+            client, key = await _lock(connection, key_id, caller)
             if key.deleted_at is None:
                 return key
             if key.erased_at is not None:
@@ -137,7 +133,7 @@ class Custody:
                     "The credentials of this key were erased some time after it was deleted; add it anew.",
                     reason="CREDENTIALS_ERASED",
                 )
-            if client is None or client.deleted_at is not None:
+            if client.deleted_at is not None:
                 raise FailedPrecondition(
                     "The client of this key is deleted; bring the client back first.", reason="CLIENT_DELETED"
                 )
@@ -164,21 +160,35 @@ class Custody:
         master_key_id, sealed = self._keyring.seal(
             credentials.columns(), client_id=client_id, row_id=key_id, secret_version=version
         )
-        # Paper keys are all alike: a client may have as many as it has labels.
-        identity = None if exchange == PAPER else credentials.identity()
         return Secrets(
             sealed=sealed,
             key_id=master_key_id,
             secret_version=version,
             key_hint=credentials.hint(),
-            fingerprint=None if identity is None else self._keyring.fingerprint(exchange, identity),
+            fingerprint=fingerprint_of(self._keyring, exchange, credentials),
         )
+
+
+async def _lock(connection: Connection, key_id: UUID, caller: Caller) -> tuple[Client, ApiKey]:
+    """A key to be changed, and before it its client: so the changes of one client's keys come one after the other.
+
+    That is also the order in which they draw revisions, AddApiKey included, which locks the client too. And none
+    of them can wait for another one that waits for it.
+    """
+    client = await clients.lock_owner(connection, key_id, caller)
+    if client is None:
+        raise _no_such_key()
+    return client, _found(await api_keys.lock(connection, key_id, caller))
 
 
 def _found(key: ApiKey | None) -> ApiKey:
     if key is None:
-        raise NotFound("There is no such API key.", reason="API_KEY_NOT_FOUND")
+        raise _no_such_key()
     return key
+
+
+def _no_such_key() -> NotFound:
+    return NotFound("There is no such API key.", reason="API_KEY_NOT_FOUND")
 
 
 def _refuse_deleted(key: ApiKey) -> None:

@@ -19,6 +19,9 @@ key_revisions = Sequence("key_revisions", metadata=Base.metadata, data_type=BigI
 
 LIVE = text("NOT is_deleted")
 
+# Whatever a database calls infinite, no message can hold. Of a NULL this says nothing.
+_TIMES_FINITE = "isfinite(created_at) AND isfinite(updated_at) AND isfinite(deleted_at)"
+
 
 class Client(UuidKey, Timestamps, SoftDelete, Base):
     """The owner of keys."""
@@ -29,6 +32,7 @@ class Client(UuidKey, Timestamps, SoftDelete, Base):
     external_id: Mapped[str | None]
 
     __table_args__ = (
+        CheckConstraint(_TIMES_FINITE, name="times_finite"),
         Index("uq_clients_external_id_live", "external_id", unique=True, postgresql_where=LIVE),
         Index("ix_clients_created_at_id", "created_at", "id"),
         Index("ix_clients_created_at_id_live", "created_at", "id", postgresql_where=LIVE),
@@ -75,6 +79,8 @@ class ExchangeApiKey(UuidKey, Timestamps, SoftDelete, Base):
     fingerprint: Mapped[bytes | None]
     erased_at: Mapped[datetime | None]
     """When the credentials of a deleted key were erased for good."""
+    deleted_with_client: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether it was deleted because its client was: then it comes back with the client."""
 
     disabled: Mapped[bool] = mapped_column(default=False, server_default=false())
     revision: Mapped[int] = mapped_column(BigInteger, server_default=key_revisions.next_value())
@@ -106,11 +112,21 @@ class ExchangeApiKey(UuidKey, Timestamps, SoftDelete, Base):
             " AND extra IS NULL AND key_id IS NULL)",
             name="erased_means_erased",
         ),
+        CheckConstraint(_TIMES_FINITE, name="times_finite"),
+        CheckConstraint("is_deleted OR NOT deleted_with_client", name="deleted_with_client_means_deleted"),
         Index(
             "uq_exchange_api_keys_client_id_exchange_label_live",
             "client_id",
             "exchange",
             "label",
+            unique=True,
+            postgresql_where=LIVE,
+        ),
+        # Fixed at creation, so after a rename it no longer says what the label does.
+        Index(
+            "uq_exchange_api_keys_client_id_connector_name_live",
+            "client_id",
+            "connector_name",
             unique=True,
             postgresql_where=LIVE,
         ),

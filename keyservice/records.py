@@ -77,10 +77,30 @@ class ApiKey:
 
     @property
     def warning(self) -> str:
-        """What a caller should know of its way to the bridge; empty when there is nothing."""
+        """What went wrong on its way to the bridge, or has not happened yet; empty when there is nothing."""
         if self.bridge_state is BridgeState.PENDING:
             return "The key is saved. The Trading Bridge has not been asked to hold it yet."
-        return ""
+        if self.bridge_state is not BridgeState.FAILED:
+            return ""
+        if self.bridge_reason is BridgeReason.KEY_UNREADABLE:
+            return "The credentials of this key can't be opened (KEY_UNREADABLE); give it new ones with RotateApiKey."
+        reason = self.bridge_reason or BridgeReason.BRIDGE_ERROR
+        return f"The Trading Bridge does not hold the key ({reason.name})."
+
+    @property
+    def why_not_configured(self) -> str:
+        """The same for an answer to a change of the key: also where it is not meant to be on the bridge."""
+        if self.configured:
+            return ""
+        if self.erased_at is not None:
+            return "The key is deleted and its credentials were erased; to use it again, add it anew."
+        if self.deleted_at is not None:
+            return (
+                "The key is deleted, so the Trading Bridge is not to hold it; UndeleteApiKey brings it back."
+            )
+        if self.disabled:
+            return "The key is disabled, so the Trading Bridge is not to hold it; UpdateApiKey enables it."
+        return self.warning
 
 
 @dataclass(frozen=True, slots=True)

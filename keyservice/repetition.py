@@ -10,7 +10,7 @@ from keyservice.store.requests import Claim
 
 @dataclass(frozen=True, slots=True)
 class Repetition:
-    """The id, and the whole request under it."""
+    """The id, and the whole request under it, but for the id."""
 
     method: str
     request_id: UUID
@@ -22,5 +22,6 @@ def claim(keyring: Keyring, caller: Caller, repetition: Repetition | None) -> Cl
     """What is stored of a request id. Ids of two callers, or of two methods, have nothing to do with one another."""
     if repetition is None:
         return None
-    body_hmac = keyring.mac("request body", repetition.method.encode(), repetition.body)
+    request_id = repetition.request_id.bytes
+    body_hmac = keyring.mac("request body", repetition.method.encode(), request_id, repetition.body)
     return Claim(caller.name, repetition.method, repetition.request_id, body_hmac)

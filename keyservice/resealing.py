@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from keyservice.keyring import Keyring, KeyUnreadable
-from keyservice.store import encryption_keys, sealed_rows
+from keyservice.store import encryption_keys, sealed_rows, waiting_rows
 from keyservice.store.sealed_rows import SealedRow
 from servicekit.database.engine import Connection, Database
 from servicekit.errors import FailedPrecondition
@@ -46,6 +46,8 @@ class Rotation:
     progress: Progress
     left: int
     """Rows still under an old key: unreadable ones, or those of replicas that seal with it to this day."""
+    waiting: int
+    """Rows of an old database under its own key still, which only adoption moves."""
     retired: tuple[str, ...]
     """Ids of old keys that the database has forgotten, because nobody has them or needs them any more."""
 
@@ -67,7 +69,8 @@ async def rotate(
     async with database.autocommit() as connection:
         _, others = await encryption_keys.current_and_others(connection)
         left = await encryption_keys.count_rows(connection, others)
-    return Rotation(reached, sum(left.values()), tuple(retired))
+        waiting = await waiting_rows.count(connection)
+    return Rotation(reached, sum(left.values()), waiting, tuple(retired))
 
 
 async def reseal(
@@ -94,7 +97,7 @@ async def reseal(
 
 
 async def retire_unused(database: Database, keyring: Keyring) -> list[str]:
-    """Make the database forget keys that are not configured any more and that no row names; says which.
+    """Make the database forget former keys that are not configured any more and that no row names; says which.
 
     Only for whoever has the current key in front: an outdated list knows nothing of newer keys.
     """

@@ -58,7 +58,8 @@ class KeyServicer:
     async def UpdateClient(self, request: pb.UpdateClientRequest, call: Call) -> pb.UpdateClientResponse:
         check = Violations()
         client_id = check.id("client.id", request.client.id)
-        paths = check.mask(request.update_mask.paths, ("name", "external_id"))
+        given = {"name": request.client.name, "external_id": request.client.external_id}
+        paths = check.mask(request.update_mask.paths, given)
         changes: dict[str, str] = {}
         if "name" in paths:
             changes["name"] = check.text(
@@ -104,7 +105,7 @@ class KeyServicer:
             api_key=conversion.api_key(key),
             message="API key added successfully",
             trading_bridge_configured=key.configured,
-            trading_bridge_warning=key.warning,
+            trading_bridge_warning=key.why_not_configured,
         )
 
     async def RotateApiKey(self, request: pb.RotateApiKeyRequest, call: Call) -> pb.RotateApiKeyResponse:
@@ -119,7 +120,7 @@ class KeyServicer:
             api_key=conversion.api_key(key),
             message="API key rotated successfully",
             trading_bridge_configured=key.configured,
-            trading_bridge_warning=key.warning,
+            trading_bridge_warning=key.why_not_configured,
         )
 
     async def GetApiKey(self, request: pb.GetApiKeyRequest, call: Call) -> pb.GetApiKeyResponse:
@@ -148,7 +149,8 @@ class KeyServicer:
     async def UpdateApiKey(self, request: pb.UpdateApiKeyRequest, call: Call) -> pb.UpdateApiKeyResponse:
         check = Violations()
         key_id = check.id("api_key.id", request.api_key.id)
-        paths = check.mask(request.update_mask.paths, ("label", "disabled"))
+        given = {"label": request.api_key.label, "disabled": request.api_key.disabled}
+        paths = check.mask(request.update_mask.paths, given)
         label = request.api_key.label if "label" in paths else None
         if label is not None:
             check.text("api_key.label", label, longest=LONGEST_LABEL)

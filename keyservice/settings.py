@@ -3,10 +3,12 @@
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from servicekit.config import Address, Duration, Named, SecretList, ServiceSettings
+
+_A_CENTURY = timedelta(days=36500)
 
 
 class KeyServiceSettings(ServiceSettings):
@@ -23,7 +25,7 @@ class KeyServiceSettings(ServiceSettings):
     encryption_key: Annotated[SecretStr | None, Named("ENCRYPTION_KEY")] = None
     """A single master key, where KEYSERVICE_ENCRYPTION_KEYS is not set."""
 
-    erase_after: Duration = timedelta(days=30)
+    erase_after: Duration = Field(timedelta(days=30), le=_A_CENTURY)
     """How long a deleted key can be brought back; then its credentials are erased. 0 erases them at once."""
 
     @property

@@ -1,7 +1,7 @@
 """What a request must look like before anything is done with it. Every violation is told at once."""
 
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
 from keyservice.credentials import Credentials
@@ -16,6 +16,9 @@ LONGEST_CREDENTIAL = 4096
 EXTRA_CREDENTIALS = ("accountId", "login", "privateKey", "token", "twofa", "uid", "walletAddress")
 
 _NIL = UUID(int=0)
+_CONTROL = ("Cc",)
+# Formats such as a byte order mark, and separators of lines and paragraphs: nobody sees that they are there.
+_INVISIBLE = ("Cf", "Zl", "Zp")
 
 
 class Violations:
@@ -54,13 +57,18 @@ class Violations:
         return parsed
 
     def text(self, field: str, value: str, *, longest: int, required: bool = False) -> str:
-        """A line for people: no control characters, no white space around it."""
+        """A line for people: no control or invisible characters, no white space around it."""
         if required and not value.strip():
             self.add(field, "is required")
         elif len(value) > longest:
             self.add(field, f"is {len(value)} characters long; at most {longest} are allowed")
-        elif _has_control_characters(value):
+        elif _has(value, _CONTROL):
             self.add(field, "has a control character, such as a newline or a tab, in it")
+        elif _has(value, _INVISIBLE):
+            self.add(
+                field,
+                "has an invisible character in it, such as a zero-width space or a mark of writing direction",
+            )
         elif value != value.strip():
             self.add(field, "has white space at its beginning or end")
         return value
@@ -71,11 +79,17 @@ class Violations:
             self.add("page_size", "is negative; 0 stands for 50")
         return min(value or 50, 1000)
 
-    def mask(self, paths: Sequence[str], known: Collection[str]) -> frozenset[str]:
-        """The fields to change; none named means all."""
-        if set(paths) - set(known):
-            self.add("update_mask", f"names what can't be changed; the fields are {', '.join(sorted(known))}")
-        return frozenset(paths or known)
+    def mask(self, paths: Sequence[str], given: Mapping[str, object]) -> frozenset[str]:
+        """The fields to change, of those that can be; none named means those that have a value."""
+        known = ", ".join(sorted(given))
+        named = frozenset(paths or (field for field, value in given.items() if value))
+        if named - given.keys():
+            self.add("update_mask", f"names what can't be changed; the fields are {known}")
+        elif not named:
+            self.add(
+                "update_mask", f"is empty, and none of the fields has a value; name those to change: {known}"
+            )
+        return named
 
     def exchange(self, field: str, name: str, catalogue: Catalogue) -> Exchange | None:
         """An exchange that the bridge can serve, by its name or a former one."""
@@ -132,19 +146,21 @@ def _complaint(value: str) -> str | None:
         return "is empty"
     if len(value) > LONGEST_CREDENTIAL:
         return f"is {len(value)} characters long; at most {LONGEST_CREDENTIAL} are allowed"
+    if _has(value, _INVISIBLE):
+        return "has an invisible character in it, probably pasted along with it; remove it"
     if value != value.strip():
         if value.strip("\r\n") == value.strip():
             return "begins or ends with a newline, probably pasted along with it; remove it"
         return "begins or ends with white space, probably pasted along with it; remove it"
     # A PEM private key is the one credential that has lines.
     inside = value.replace("\r\n", "\n").replace("\n", "") if value.startswith("-----BEGIN ") else value
-    if _has_control_characters(inside):
+    if _has(inside, _CONTROL):
         return "has a control character, such as a newline, in it; was it pasted in several lines?"
     return None
 
 
-def _has_control_characters(value: str) -> bool:
-    return any(unicodedata.category(character) == "Cc" for character in value)
+def _has(value: str, categories: Collection[str]) -> bool:
+    return any(unicodedata.category(character) in categories for character in value)
 
 
 def _unknown_exchange(name: str, catalogue: Catalogue) -> str:

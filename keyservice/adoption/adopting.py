@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from keyservice.adoption.duplicates import Superseded, superseded
 from keyservice.adoption.old_key import NotReadable, OldKey, hint, with_white_space
 from keyservice.adoption.report import Report, kept_report
+from keyservice.fingerprints import fingerprint_of
 from keyservice.keyring import Keyring
 from keyservice.store import adoption_events, waiting_rows
 from keyservice.store.adoption_events import ADOPT, BEGIN, SUPERSEDE, UNREADABLE, Event
@@ -77,7 +78,8 @@ async def adopt(
         progress(reached)
     nothing_left = reached.adopted + reached.unreadable == 0
     async with database.autocommit() as connection:
-        return await kept_report(connection, nothing_left=nothing_left)
+        report = await kept_report(connection)
+    return replace(report, nothing_left=nothing_left, under_old_key=key.id == keyring.current.key_id)
 
 
 async def _require_proof(database: Database, key: OldKey, batch: int) -> None:
@@ -121,18 +123,19 @@ async def _adopt_batch(
         adopted = [each for each in opened.adopted if each.row.id in waiting]
         losers = await superseded(connection, adopted)
         unread = [row for row in opened.unreadable if row.id in waiting]
-        unreadable = await _not_yet_reported(connection, unread)
+        unreported = await _not_yet_reported(connection, unread)
         # The older ones go first: the newest may have the fingerprint only when nobody else does.
         await waiting_rows.supersede(connection, [loser.id for loser in losers])
         await waiting_rows.store(connection, adopted)
-        await waiting_rows.mark_unreadable(connection, [row.id for row in unreadable])
-        events = _events(key, adopted, opened.white_space, losers, unreadable)
+        # Also those that are reported, but were disabled or deleted when they were, or have been since.
+        marked = await waiting_rows.mark_unreadable(connection, [row.id for row in unread])
+        events = _events(key, adopted, opened.white_space, losers, unreported)
         await adoption_events.record(connection, events)
         return replace(
             reached,
             adopted=reached.adopted + len(adopted),
             superseded=reached.superseded + len(losers),
-            unreadable=reached.unreadable + len(unreadable),
+            unreadable=reached.unreadable + len(marked | {row.id for row in unreported}),
         )
 
     return await database.run(store)
@@ -151,8 +154,7 @@ def _open(keyring: Keyring, key: OldKey, rows: list[WaitingRow]) -> _Opened:
         key_id, sealed = keyring.seal(
             credentials.columns(), client_id=row.client_id, row_id=row.id, secret_version=row.secret_version
         )
-        identity = credentials.identity()
-        fingerprint = None if identity is None else keyring.fingerprint(row.exchange, identity)
+        fingerprint = fingerprint_of(keyring, row.exchange, credentials)
         opened.adopted.append(AdoptedRow(row, key_id, sealed, hint(credentials), fingerprint))
     return opened
 

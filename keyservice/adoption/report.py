@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from keyservice.store import adoption_events, waiting_rows
-from keyservice.store.adoption_events import ADOPT, MIGRATION, SUPERSEDE, Event
+from keyservice.store.adoption_events import ADOPT, MIGRATION, POSTPONE, SUPERSEDE, Event
 from servicekit.database.engine import Connection
 
 _RENAME: Final = "RenameExchange"
@@ -24,6 +24,8 @@ class Report:
     """Keys that still have a token of the old database's."""
     nothing_left: bool = False
     """Whether the run of the adoption that this reports on found nothing to do."""
+    under_old_key: bool = False
+    """Whether that run sealed under the very key that it opened the old database with."""
 
     def lines(self) -> Iterator[str]:
         """For people to read; no line holds a secret."""
@@ -34,19 +36,25 @@ class Report:
         for event in self.notable:
             if event.action in _SENTENCES:
                 yield _SENTENCES[event.action](event)
+        if postponed := self.counts.get(POSTPONE, 0):
+            yield _postponed(postponed)
         if self.waiting:
             yield f"{_number(self.waiting, 'API key')} still waiting for the key that opens them."
+        if self.under_old_key:
+            yield (
+                "The new seals are under the old database's own key, which others may still have: put a new key"
+                " before it in KEYSERVICE_ENCRYPTION_KEYS, and run `keybridge secrets rotate`."
+            )
         if self.nothing_left:
             yield "There is nothing left to do."
 
 
-async def kept_report(connection: Connection, *, nothing_left: bool = False) -> Report:
+async def kept_report(connection: Connection) -> Report:
     """The report as the record has it: also for whoever wants to see what a migration did before adopting."""
     return Report(
         counts=await adoption_events.counts(connection),
         notable=await adoption_events.notable(connection),
         waiting=await waiting_rows.count(connection),
-        nothing_left=nothing_left,
     )
 
 
@@ -73,11 +81,32 @@ def _superseded(event: Event) -> str:
 
 
 def _deleted_with_client(event: Event) -> str:
-    return f"API key {event.api_key_id} is deleted, because its client {event.client_id} was."
+    return (
+        f"API key {event.api_key_id} is deleted, as its client {event.client_id} is, and comes back with it."
+    )
+
+
+def _lost_external_id(event: Event) -> str:
+    return (
+        f"Client {event.client_id} has no external id, because client {event.details['belongs_to']} has the"
+        f" same one, {event.details['external_id']!r}."
+    )
 
 
 def _put_away(event: Event) -> str:
-    return f"The old table, with all its columns but the secrets, is kept as {event.details['table']}."
+    left_out, not_read = event.details["left_out"], event.details["not_read"]
+    without = f", without its {_columns(left_out)}" if left_out else ""
+    says = "says was" if len(not_read) == 1 else "say was"
+    kept = f"The old table is kept as {event.details['table']}{without}."
+    return f"{kept} What its {_columns(not_read)} {says} not taken over." if not_read else kept
+
+
+def _postponed(number: int) -> str:
+    counts, their = ("counts", "its") if number == 1 else ("count", "their")
+    return (
+        f"{_number(number, 'API key')} that the old system had deleted {counts} as deleted since the takeover:"
+        f" KEYSERVICE_ERASE_AFTER from then {their} credentials are erased for good."
+    )
 
 
 def _adopted(event: Event) -> str:
@@ -97,9 +126,15 @@ _SENTENCES: Final[Mapping[str, Callable[[Event], str]]] = {
     "MakeClient": _made,
     SUPERSEDE: _superseded,
     "DeleteApiKeyWithClient": _deleted_with_client,
+    "DropExternalId": _lost_external_id,
     "PutAwayOldTable": _put_away,
     ADOPT: _adopted,
 }
+
+
+def _columns(names: Sequence[str]) -> str:
+    listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    return f"column{'' if len(names) == 1 else 's'} {listed}"
 
 
 def _number(number: int, what: str) -> str:

@@ -17,8 +17,9 @@ ADOPTION: Final = "adoption"
 BEGIN: Final = "BeginAdoption"
 ADOPT: Final = "AdoptApiKey"
 SUPERSEDE: Final = "SupersedeApiKey"
+POSTPONE: Final = "PostponeErasure"
 UNREADABLE: Final = "KEY_UNREADABLE"
-ROUTINE: Final = ("TakeOverClient", "TakeOverApiKey", ADOPT, BEGIN)
+ROUTINE: Final = ("TakeOverClient", "TakeOverApiKey", ADOPT, BEGIN, POSTPONE)
 """Actions that are counted, and not told one by one."""
 
 _table = models.AuditEvent

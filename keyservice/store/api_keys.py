@@ -12,14 +12,18 @@ from uuid import UUID
 from sqlalchemy import (
     CTE,
     Case,
+    ColumnElement,
     Row,
     Select,
     Update,
+    and_,
     bindparam,
     case,
+    false,
     func,
     insert,
     literal,
+    or_,
     select,
     update,
 )
@@ -27,9 +31,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
 
 from keyservice import models
-from keyservice.enums import BridgeState, Environment
+from keyservice.credentials import FIELDS
+from keyservice.enums import BridgeReason, BridgeState, Environment
 from keyservice.records import ApiKey, Caller, Page, Position
-from keyservice.store import requests, scope
+from keyservice.store import audit, requests, scope
 from keyservice.store.pages import Within, fetch_page
 from keyservice.store.requests import Claim
 from servicekit.database.reads import Executor, Prepared, Reads
@@ -39,6 +44,7 @@ _columns: tuple[InstrumentedAttribute[Any], ...] = tuple(
     getattr(_table, field.name) for field in fields(ApiKey)
 )
 _ERASED = {"api_key": None, "api_secret": None, "passphrase": None, "extra": None, "key_id": None}
+_UNDELETED = {"is_deleted": False, "deleted_at": None, "deleted_with_client": False}
 # What a new key brings along; the rest is the table's to fill.
 _GIVEN = (
     *("id", "client_id", "exchange", "label", "connector_name", "environment"),
@@ -46,6 +52,8 @@ _GIVEN = (
 )
 # What a live key is on its way to.
 _WANTED = case((_table.disabled, BridgeState.REMOVING), else_=BridgeState.PENDING)
+# An old database's tokens, which nothing but adoption can open.
+_UNREADABLE = and_(_table.key_id.is_(None), or_(*(getattr(_table, name).is_not(None) for name in FIELDS)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +187,8 @@ async def rename(connection: AsyncConnection, key_id: UUID, label: str) -> ApiKe
 
 
 async def set_disabled(connection: AsyncConnection, key_id: UUID, *, disabled: bool) -> ApiKey:
-    statement = (
-        _changed(BridgeState.REMOVING if disabled else BridgeState.PENDING)
-        .where(_table.id == key_id)
-        .values(disabled=disabled)
-        .returning(*_columns)
-    )
+    change = _changed(BridgeState.REMOVING) if disabled else _back(disabled=false())
+    statement = change.where(_table.id == key_id).values(disabled=disabled).returning(*_columns)
     return _record((await connection.execute(statement)).one())
 
 
@@ -200,35 +204,41 @@ async def delete(connection: AsyncConnection, key_id: UUID, *, erase: bool) -> A
 
 
 async def undelete(connection: AsyncConnection, key_id: UUID) -> ApiKey:
-    statement = _restored().where(_table.id == key_id).returning(*_columns)
+    statement = _back().where(_table.id == key_id).values(_UNDELETED).returning(*_columns)
     return _record((await connection.execute(statement)).one())
 
 
 async def delete_of_client(connection: AsyncConnection, client_id: UUID, *, erase: bool) -> list[UUID]:
-    """All live keys of a client, at the very time that the client is deleted at: that is how they are told later."""
+    """All live keys of a client, marked, so that they are told later from those that were deleted before."""
     statement = (
         _changed(BridgeState.REMOVING)
         .where(_table.client_id == client_id, ~_table.is_deleted)
-        .values(is_deleted=True, deleted_at=func.now(), **(_erasure() if erase else {}))
+        .values(
+            is_deleted=True,
+            deleted_at=func.now(),
+            deleted_with_client=True,
+            **(_erasure() if erase else {}),
+        )
         .returning(_table.id)
     )
     return list((await connection.execute(statement)).scalars())
 
 
-async def undelete_of_client(
-    connection: AsyncConnection, client_id: UUID, deleted_at: datetime
-) -> list[UUID]:
+async def undelete_of_client(connection: AsyncConnection, client_id: UUID) -> list[UUID]:
     """The keys that were deleted with their client, but for those whose credentials were erased since."""
     statement = (
-        _restored()
-        .where(_table.client_id == client_id, _table.deleted_at == deleted_at, _table.erased_at.is_(None))
+        _back()
+        .where(_table.client_id == client_id, _table.deleted_with_client, _table.erased_at.is_(None))
+        .values(_UNDELETED)
         .returning(_table.id)
     )
     return list((await connection.execute(statement)).scalars())
 
 
 async def erase_deleted(connection: AsyncConnection, before: datetime, *, limit: int) -> int:
-    """Erase the credentials of at most ``limit`` keys that were deleted before a time; says how many it were."""
+    """Erase the credentials of at most ``limit`` keys that were deleted before a time, with an event for each;
+    says how many it were.
+    """
     due = (
         select(_table.id)
         .where(_table.is_deleted, _table.erased_at.is_(None), _table.deleted_at <= before)
@@ -236,8 +246,15 @@ async def erase_deleted(connection: AsyncConnection, before: datetime, *, limit:
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    statement = update(_table).where(_table.id.in_(due)).values(**_erasure()).returning(_table.id)
-    return len((await connection.execute(statement)).all())
+    erased = (
+        update(_table)
+        .where(_table.id.in_(due))
+        .values(**_erasure())
+        .returning(_table.id, _table.client_id)
+        .cte("erased")
+    )
+    statement = select(func.count()).select_from(erased).add_cte(audit.housekeeping(erased, "EraseApiKey"))
+    return (await connection.execute(statement)).scalar_one()
 
 
 def _changed(state: BridgeState | Case[BridgeState]) -> Update:
@@ -253,8 +270,14 @@ def _changed(state: BridgeState | Case[BridgeState]) -> Update:
     )
 
 
-def _restored() -> Update:
-    return _changed(_WANTED).values(is_deleted=False, deleted_at=None)
+def _back(*, disabled: ColumnElement[bool] = _table.disabled.expression) -> Update:
+    """The beginning of what brings a key back: one whose credentials can't be opened has nowhere to go."""
+    unreadable = and_(~disabled, _UNREADABLE)
+    state = case(
+        (unreadable, BridgeState.FAILED), (disabled, BridgeState.REMOVING), else_=BridgeState.PENDING
+    )
+    reason = case((unreadable, BridgeReason.KEY_UNREADABLE), else_=None)
+    return _changed(state).values(bridge_reason=reason)
 
 
 def _erasure() -> dict[str, Any]:

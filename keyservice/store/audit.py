@@ -1,10 +1,10 @@
 """The record of who did what: rows are inserted in the transaction of what they tell of, and never changed."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, func, insert, select
+from sqlalchemy import CTE, Row, func, insert, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -13,6 +13,9 @@ from keyservice.records import AuditEvent, Caller, Page, Position
 from keyservice.store.pages import Within, fetch_page
 from keyservice.store.scope import parameters, visible
 from servicekit.database.reads import Executor
+
+HOUSEKEEPING: Final = "housekeeping"
+"""On whose behalf it is that something happens because it is time."""
 
 _table = models.AuditEvent
 _columns: tuple[InstrumentedAttribute[Any], ...] = (
@@ -61,6 +64,13 @@ async def record_each(
             "request_id": caller.request_id,
         }
         await connection.execute(_insert, [common | {"api_key_id": each} for each in api_key_ids])
+
+
+def housekeeping(done: CTE, action: str) -> CTE:
+    """The same inside a larger statement, for what time did to each key of ``done`` (``id``, ``client_id``)."""
+    row = select(literal(HOUSEKEEPING), literal(action), done.c.client_id, done.c.id)
+    columns = [_table.principal, _table.action, _table.client_id, _table.api_key_id]
+    return insert(_table).from_select(columns, row, include_defaults=False).cte("events")
 
 
 async def page(

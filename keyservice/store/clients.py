@@ -46,6 +46,14 @@ async def lock(connection: AsyncConnection, client_id: UUID, caller: Caller) -> 
     return _record(row) if row else None
 
 
+async def lock_owner(connection: AsyncConnection, key_id: UUID, caller: Caller) -> Client | None:
+    """The same for the client that a key belongs to, which it does for good."""
+    owner = select(models.ExchangeApiKey.client_id).where(models.ExchangeApiKey.id == key_id)
+    statement = _visible(caller).where(_table.id == owner.scalar_subquery()).with_for_update(of=_table)
+    row = (await connection.execute(statement)).one_or_none()
+    return _record(row) if row else None
+
+
 async def page(
     connection: Executor, caller: Caller, *, show_deleted: bool, after: Position | None, size: int
 ) -> Page[Client]:
@@ -83,8 +91,9 @@ async def undelete(connection: AsyncConnection, client_id: UUID) -> Client:
 
 
 def _by_id(client_id: UUID, caller: Caller) -> Select[*tuple[Any, ...]]:
-    return (
-        select(*_columns)
-        .where(_table.id == client_id, visible(_table.id, limited=caller.limited))
-        .params(parameters(caller))
-    )
+    return _visible(caller).where(_table.id == client_id)
+
+
+def _visible(caller: Caller) -> Select[*tuple[Any, ...]]:
+    mine = visible(_table.id, limited=caller.limited)
+    return select(*_columns).where(mine).params(parameters(caller))

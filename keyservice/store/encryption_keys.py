@@ -76,13 +76,18 @@ async def count_rows(connection: AsyncConnection, key_ids: Collection[str]) -> d
 
 
 async def retire(connection: AsyncConnection, *, keep: Collection[str]) -> list[str]:
-    """Forget every key that is not to be kept and that no row names; says which.
+    """Forget every key that was current once, is not to be kept, and that no row names; says which.
+
+    One that stands by may be another replica's next: whoever does not have it can't know.
 
     Locking the keys first makes whoever is about to store a row under one of them finish, or wait and then be
     refused by the foreign key: the second statement sees all that there is to see.
     """
     candidates = (
-        select(_table.key_id).where(_table.key_id.not_in(keep)).order_by(_table.key_id).with_for_update()
+        select(_table.key_id)
+        .where(_table.key_id.not_in(keep), _table.promoted_at.is_not(None))
+        .order_by(_table.key_id)
+        .with_for_update()
     )
     key_ids = list((await connection.execute(candidates)).scalars())
     named = exists().where(_rows.key_id == _table.key_id)

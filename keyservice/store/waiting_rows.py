@@ -34,6 +34,10 @@ TOKENS: Final = ("api_key", "api_secret", "passphrase")
 
 _table = models.ExchangeApiKey
 _tokens = tuple(getattr(_table, name) for name in TOKENS)
+# A key that comes back with its client is as good as live: it must not come back as somebody's double.
+_live: ColumnElement[bool] = or_(
+    ~_table.is_deleted, and_(_table.deleted_with_client, _table.erased_at.is_(None))
+)
 _waiting: ColumnElement[bool] = and_(_table.key_id.is_(None), or_(*(token.is_not(None) for token in _tokens)))
 
 
@@ -47,6 +51,7 @@ class WaitingRow:
     secret_version: int
     created_at: datetime
     live: bool
+    """Or deleted only with its client."""
     tokens: Mapping[str, str | None] = field(repr=False)
     """By column."""
 
@@ -64,7 +69,7 @@ class AdoptedRow:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A live key that has a fingerprint."""
+    """A key, live or deleted only with its client, that has a fingerprint."""
 
     id: UUID
     client_id: UUID
@@ -84,7 +89,7 @@ async def count(connection: AsyncConnection) -> int:
 async def batch(connection: AsyncConnection, *, after: UUID | None, size: int) -> list[WaitingRow]:
     """The next waiting rows, by id; deleted ones too, which an undelete brings back."""
     columns = (_table.id, _table.client_id, _table.exchange, _table.secret_version, _table.created_at)
-    statement = select(*columns, ~_table.is_deleted, *_tokens).where(_waiting).order_by(_table.id).limit(size)
+    statement = select(*columns, _live, *_tokens).where(_waiting).order_by(_table.id).limit(size)
     if after is not None:
         statement = statement.where(_table.id > after)
     rows = await connection.execute(statement)
@@ -110,10 +115,10 @@ async def still_waiting(connection: AsyncConnection, rows: Sequence[WaitingRow])
 
 
 async def holders(connection: AsyncConnection, wanted: Collection[tuple[UUID, bytes]]) -> list[Holder]:
-    """The live keys that have one of some clients' fingerprints."""
+    """The keys, live or deleted only with their client, that have one of some clients' fingerprints."""
     pair = tuple_(_table.client_id, _table.fingerprint)
     statement = select(_table.id, _table.client_id, _table.fingerprint, _table.created_at).where(
-        pair.in_(list(wanted)), ~_table.is_deleted
+        pair.in_(list(wanted)), _live
     )
     return [
         Holder(row_id, client_id, fingerprint, created_at)
@@ -123,10 +128,10 @@ async def holders(connection: AsyncConnection, wanted: Collection[tuple[UUID, by
 
 
 async def supersede(connection: AsyncConnection, ids: Collection[UUID]) -> None:
-    """Delete keys, softly, that another row has too."""
-    statement = (
+    """Delete keys, softly, that another row has too; those that were deleted with their client stay so without it."""
+    live = (
         update(_table)
-        .where(_table.id.in_(ids))
+        .where(_table.id.in_(ids), ~_table.is_deleted)
         .values(
             is_deleted=True,
             deleted_at=func.now(),
@@ -135,7 +140,11 @@ async def supersede(connection: AsyncConnection, ids: Collection[UUID]) -> None:
             **_STATE_AFRESH,
         )
     )
-    await connection.execute(statement)
+    gone_with_client = (
+        update(_table).where(_table.id.in_(ids), _table.deleted_with_client).values(deleted_with_client=False)
+    )
+    await connection.execute(gone_with_client)
+    await connection.execute(live)
 
 
 async def store(connection: AsyncConnection, rows: Sequence[AdoptedRow]) -> None:
@@ -163,15 +172,22 @@ async def store(connection: AsyncConnection, rows: Sequence[AdoptedRow]) -> None
     await connection.execute(statement)
 
 
-async def mark_unreadable(connection: AsyncConnection, ids: Collection[UUID]) -> None:
-    """Say of keys that the bridge should hold why it can't; of the others there is nothing to say."""
+async def mark_unreadable(connection: AsyncConnection, ids: Collection[UUID]) -> set[UUID]:
+    """Say of keys that the bridge should hold why it can't; of the others there is nothing to say. Which of them
+    did not say so yet."""
     statement = (
         update(_table)
-        .where(_table.id.in_(ids), ~_table.is_deleted, ~_table.disabled)
+        .where(
+            _table.id.in_(ids),
+            ~_table.is_deleted,
+            ~_table.disabled,
+            _table.bridge_reason.is_distinct_from(BridgeReason.KEY_UNREADABLE),
+        )
         .values(**_STATE_AFRESH)
         .values(bridge_state=BridgeState.FAILED, bridge_reason=BridgeReason.KEY_UNREADABLE)
+        .returning(_table.id)
     )
-    await connection.execute(statement)
+    return set((await connection.execute(statement)).scalars())
 
 
 _STATE_AFRESH: Final[dict[str, Any]] = {  # Any: values of several columns

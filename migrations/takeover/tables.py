@@ -4,9 +4,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from migrations.takeover.survey import ARCHIVE, HOLDING, KEYS, OldTables
-
-SECRETS: Final = ("api_key", "api_secret", "passphrase")
+from migrations.takeover.survey import ARCHIVE, HOLDING, KEYS, SECRETS, OldTables
 
 _KEEP: Final = "CREATE TABLE {archive}.{table} AS SELECT {columns} FROM {holding}.{table}"
 

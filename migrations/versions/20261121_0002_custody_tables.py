@@ -28,6 +28,8 @@ CREATE TABLE clients (
     is_deleted boolean DEFAULT false NOT NULL,
     deleted_at timestamptz,
     CONSTRAINT pk_clients PRIMARY KEY (id),
+    CONSTRAINT ck_clients_times_finite
+        CHECK (isfinite(created_at) AND isfinite(updated_at) AND isfinite(deleted_at)),
     CONSTRAINT ck_clients_is_deleted_exactly_when_deleted_at CHECK (is_deleted = (deleted_at IS NOT NULL))
 )
 """
@@ -61,6 +63,7 @@ CREATE TABLE exchange_api_keys (
     key_hint text DEFAULT '' NOT NULL,
     fingerprint bytea,
     erased_at timestamptz,
+    deleted_with_client boolean DEFAULT false NOT NULL,
     disabled boolean DEFAULT false NOT NULL,
     revision bigint DEFAULT nextval('key_revisions') NOT NULL,
     can_read varchar(64),
@@ -99,6 +102,10 @@ CREATE TABLE exchange_api_keys (
     CONSTRAINT ck_exchange_api_keys_erased_means_erased
         CHECK (erased_at IS NULL OR (is_deleted AND api_key IS NULL AND api_secret IS NULL
                                      AND passphrase IS NULL AND extra IS NULL AND key_id IS NULL)),
+    CONSTRAINT ck_exchange_api_keys_deleted_with_client_means_deleted
+        CHECK (is_deleted OR NOT deleted_with_client),
+    CONSTRAINT ck_exchange_api_keys_times_finite
+        CHECK (isfinite(created_at) AND isfinite(updated_at) AND isfinite(deleted_at)),
     CONSTRAINT ck_exchange_api_keys_is_deleted_exactly_when_deleted_at
         CHECK (is_deleted = (deleted_at IS NOT NULL))
 )
@@ -140,6 +147,8 @@ CREATE INDEX ix_clients_created_at_id_live ON clients (created_at, id) WHERE NOT
 
 CREATE UNIQUE INDEX uq_exchange_api_keys_client_id_exchange_label_live
     ON exchange_api_keys (client_id, exchange, label) WHERE NOT is_deleted;
+CREATE UNIQUE INDEX uq_exchange_api_keys_client_id_connector_name_live
+    ON exchange_api_keys (client_id, connector_name) WHERE NOT is_deleted;
 CREATE UNIQUE INDEX uq_exchange_api_keys_client_id_fingerprint_live
     ON exchange_api_keys (client_id, fingerprint) WHERE NOT is_deleted;
 CREATE INDEX ix_exchange_api_keys_created_at_id_live
@@ -174,12 +183,12 @@ def upgrade() -> None:
         return
     takeover.set_aside(connection, old)
     create_tables()
-    takeover.copy_rows(connection, old)
+    takeover.fill(connection, old)
     takeover.put_away(connection, old)
 
 
 def downgrade() -> None:
-    refuse_to_lose_keys(op.get_bind())
+    refuse_to_lose_rows(op.get_bind())
     for table in ("exchange_api_keys", "clients", "encryption_keys", "requests", "audit_events"):
         op.drop_table(table)
     op.execute("DROP SEQUENCE key_revisions")
@@ -193,9 +202,14 @@ def create_tables() -> None:
         op.execute(index)
 
 
-def refuse_to_lose_keys(connection: sa.Connection) -> None:
+def refuse_to_lose_rows(connection: sa.Connection) -> None:
     """What is in these tables is nowhere else: going back is for databases that were never used."""
-    if connection.scalar(sa.text("SELECT EXISTS (SELECT FROM exchange_api_keys)")):
-        raise CommandError(
-            "exchange_api_keys holds keys, which this downgrade would destroy; nothing was changed"
-        )
+    for table, rows in (
+        ("exchange_api_keys", "keys"),
+        ("clients", "clients"),
+        ("audit_events", "the audit record"),
+    ):
+        if connection.scalar(sa.select(sa.exists(sa.select(1).select_from(sa.table(table))))):
+            raise CommandError(
+                f"{table} holds {rows}, which this downgrade would destroy; nothing was changed"
+            )

@@ -44,6 +44,7 @@ errors; nothing else inside a unit of work talks to a network, so they can only 
 CONNECTING = (*FOREIGN, OSError)
 """What opening a connection can raise besides: no such host, no such socket, a TLS handshake refused."""
 
+_HIT = frozenset({asyncpg.UniqueViolationError.sqlstate, asyncpg.ForeignKeyViolationError.sqlstate})
 _CONFLICTS = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 _TIMEOUTS = frozenset({"57014", "55P03", "25P04"})  # statement, lock and transaction time-out
 _GONE_CLASSES = ("08", "53", "57P", "28", "3D")  # connection, resources, shutdown, log-in, no such database
@@ -54,14 +55,15 @@ _FACTS = ("sqlstate", "schema_name", "table_name", "column_name", "constraint_na
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """What it means to the caller that a unique constraint was hit."""
+    """What it means to the caller that a unique constraint, or a foreign key, was hit."""
 
     reason: str
     message: str
+    kind: type[KeybridgeError] = AlreadyExists
 
 
 Conflicts = Mapping[str, Conflict]
-"""The registry of a service: name of the unique constraint or index → its meaning."""
+"""The registry of a service: name of the constraint or unique index → its meaning."""
 
 
 def translate(error: BaseException, conflicts: Conflicts) -> KeybridgeError:
@@ -98,11 +100,12 @@ def scrub(error: BaseException) -> None:
 
 def _ours(error: BaseException, conflicts: Conflicts) -> KeybridgeError:
     said = driver_error(error)
-    if said is not None and said.sqlstate == asyncpg.UniqueViolationError.sqlstate:
+    if said is not None and said.sqlstate in _HIT:
         known = conflicts.get(said.constraint_name or "")
-        if known is None:
+        if known is not None:
+            return known.kind(known.message, reason=known.reason)
+        if said.sqlstate == asyncpg.UniqueViolationError.sqlstate:
             return AlreadyExists("That exists already.")
-        return AlreadyExists(known.message, reason=known.reason)
     if isinstance(error, exc.TimeoutError):
         return Unavailable(
             "The service has more work than database connections; try again shortly.", reason=BUSY

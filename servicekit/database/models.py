@@ -52,11 +52,20 @@ class UuidKey:
 
 
 class Timestamps:
-    """When the row was made and last changed. Both defaults, so that no INSERT by anyone leaves a NULL."""
+    """When the row was made and last changed, by the database's clock, whichever process wrote it.
 
-    created_at: Mapped[datetime] = mapped_column(default=utc_now, server_default=func.now(), sort_order=_LAST)
+    Both defaults, so that no INSERT by anyone leaves a NULL. A change has the time of its statement, since
+    its transaction may have begun before another one's change that it waited for.
+    """
+
+    created_at: Mapped[datetime] = mapped_column(
+        default=func.now(), server_default=func.now(), sort_order=_LAST
+    )
     updated_at: Mapped[datetime] = mapped_column(
-        default=utc_now, server_default=func.now(), onupdate=utc_now, sort_order=_LAST + 1
+        default=func.now(),
+        server_default=func.now(),
+        onupdate=func.statement_timestamp(),
+        sort_order=_LAST + 1,
     )
 
 

@@ -79,7 +79,9 @@ class SecretTraffic:
             api_key_pb2.ApiKey(id=key_id, label=self.label(), disabled=True),
             api_key_pb2.ApiKey(id=key_id, label=self.label()),
         ):
-            await self.call("UpdateApiKey", pb.UpdateApiKeyRequest(api_key=key))
+            update = pb.UpdateApiKeyRequest(api_key=key)
+            update.update_mask.paths.extend(["label", "disabled"])
+            await self.call("UpdateApiKey", update)
         for name in ("ListClients", "ListApiKeys", "ListAuditEvents"):
             page = await self.call(name, _request(name, page_size=1))
             await self.call(name, _request(name, page_size=1, page_token=page.next_page_token))

@@ -13,7 +13,7 @@ from servicekit.database.engine import Database
 from servicekit.database.options import DatabaseOptions
 from servicekit.database.url import DatabaseUrl
 from tests.keybridge.conftest import Done, Here, Start
-from tests.support.sealed import add_client, add_rows, dump, id_of, new_key, read_rows
+from tests.support.sealed import add_client, add_rows, dump, execute, id_of, new_key, read_rows
 
 ROWS = 7
 ROTATE = partial(secrets.rotate, promote=False)
@@ -143,3 +143,18 @@ async def test_a_key_that_was_cut_is_told_by_its_place(
     assert done.status == 2
     require_one_sentence(done, old, cut)
     assert "Key 2 of the 2 in KEYSERVICE_ENCRYPTION_KEYS is malformed" in done.said
+
+
+async def test_rows_of_an_old_database_that_wait_for_adoption_are_told_and_are_no_success(
+    here: Here,
+    database: Database,
+    database_url: DatabaseUrl,
+    old: SecretStr,
+    values: dict[UUID, dict[str, bytes]],
+) -> None:
+    await execute(database, "UPDATE exchange_api_keys SET key_id = NULL")
+    done = await here(ROTATE, **variables(database_url, old))
+    assert done.status == 1
+    assert f"{ROWS} rows still wait with the secrets of an older system" in done.said
+    assert "keybridge db adopt" in done.said
+    assert "Every row" not in done.said

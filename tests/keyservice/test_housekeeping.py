@@ -15,6 +15,7 @@ from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.api_key_pb2 import ApiKey
 from keyservice.v1.client_pb2 import Client
 from servicekit.database.url import DatabaseUrl
+from servicekit.errors import Internal
 from tests.support.key_service import KeyService, key_request, new_credentials, refusal, running
 from tests.support.logged import lines
 from tests.support.probe import eventually
@@ -176,3 +177,26 @@ async def test_the_loop_goes_on_after_the_database_was_away(
         loop.cancel()
     assert [line["keys"] for line in lines(output) if line.get("keys")] == [1]
     await require_erased(service, key)
+
+
+async def test_erasing_is_in_the_audit_record_one_event_for_each_key(
+    service: KeyService, client: Client
+) -> None:
+    keys = [await service.add_key(client, label=label) for label in "ab"]
+    for key in keys:
+        await deleted_since(service, key, MONTH * 2)
+    await Housekeeping(service.database, erase_after=MONTH).once()
+    events = await service.stub.ListAuditEvents(pb.ListAuditEventsRequest(page_size=2))
+    assert {(each.action, each.principal, each.client_id, each.outcome) for each in events.events} == {
+        ("EraseApiKey", "housekeeping", client.id, "OK")
+    }
+    assert {each.api_key_id for each in events.events} == {key.id for key in keys}
+
+
+async def test_what_cannot_be_recorded_is_not_erased(service: KeyService, client: Client) -> None:
+    key = await service.add_key(client)
+    await deleted_since(service, key, MONTH * 2)
+    await service.sql("ALTER TABLE audit_events RENAME TO elsewhere")
+    with pytest.raises(Internal):
+        await Housekeeping(service.database, erase_after=MONTH).once()
+    assert (await service.row(key)).erased_at is None

@@ -63,6 +63,8 @@ class Key:
     client: str
     exchange: str
     label: str
+    connector: str
+    """The label of the moment when it was added."""
     number: int
     """Which of the credentials it has."""
     disabled: bool = False
@@ -81,6 +83,8 @@ class Key:
         """Why the two can't both be live."""
         reasons: set[str] = set()
         if (self.client, self.exchange) == (other.client, other.exchange):
+            if self.connector == other.connector:
+                reasons.add("CONNECTOR_NAME_TAKEN")
             if self.label == other.label:
                 reasons.add("LABEL_TAKEN")
             if self.number == other.number and self.exchange != "paper":
@@ -190,7 +194,7 @@ class LifeCycle(RuleBasedStateMachine):
 
     @rule(target=keys, client=clients, exchange=exchanges, label=labels, number=numbers, once=st.booleans())
     def add_key(self, client: str, exchange: str, label: str, number: int, once: bool) -> Any:
-        wanted = Key(client, exchange, label, number)
+        wanted = Key(client, exchange, label, label, number)
         request = pb.AddApiKeyRequest(
             client_id=client, exchange=exchange, label=label, credentials=CREDENTIALS[number]
         )
@@ -263,6 +267,7 @@ class LifeCycle(RuleBasedStateMachine):
         due = [each for each, key in self.model.keys.items() if key.deletion is not None and not key.erased]
         keeping = Housekeeping(self.service.database, erase_after=timedelta(0))
         assert self.run(keeping.once()) == len(due)
+        self.model.events += len(due)
         for key_id in due:
             self.model.keys[key_id] = replace(self.model.keys[key_id], erased=True)
 

@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 from sqlalchemy import Enum
 from sqlalchemy import insert as insert_into
@@ -64,6 +65,17 @@ async def test_a_plain_insert_that_leaves_out_what_has_a_default_has_it(
         assert row["updated_at"] == row["created_at"]
 
 
+async def test_no_time_of_a_client_or_a_key_can_become_infinite(
+    database_url: DatabaseUrl, client_id: UUID
+) -> None:
+    await insert(database_url, "exchange_api_keys", **KEY, client_id=client_id)
+    async with plain_connection(database_url) as connection:
+        for table in ("clients", "exchange_api_keys"):
+            for change in ("created_at = 'infinity'", "updated_at = '-infinity'"):
+                with pytest.raises(asyncpg.CheckViolationError, match=f"ck_{table}_times_finite"):
+                    await connection.execute(f"UPDATE {table} SET {change}")  # noqa: S608 - ours
+
+
 async def test_no_time_of_any_row_can_become_null(database_url: DatabaseUrl, client_id: UUID) -> None:
     async with plain_connection(database_url) as connection:
         for column in ("created_at", "updated_at"):
@@ -78,6 +90,7 @@ async def test_no_time_of_any_row_can_become_null(database_url: DatabaseUrl, cli
         ("secret_version_positive", {"secret_version": 0}),
         ("attempt_count_not_negative", {"attempt_count": -1}),
         ("is_deleted_exactly_when_deleted_at", {"is_deleted": True}),
+        ("deleted_with_client_means_deleted", {"deleted_with_client": True}),
         ("environment", {"environment": "LIVE"}),
         ("environment", {"environment": "demo"}),
         ("bridge_state", {"bridge_state": "PENDING"}),
@@ -145,12 +158,15 @@ async def test_an_enum_is_refused_by_name(database_url: DatabaseUrl, client_id: 
     await database.close()
 
 
-def test_every_unique_index_over_live_rows_has_words_for_who_hits_it() -> None:
-    unique = {
+def test_every_unique_index_over_live_rows_and_a_retired_master_key_have_words_for_who_hits_them() -> None:
+    known = {
         str(index.name)
         for table in (models.Client.__table__, models.ExchangeApiKey.__table__)
         for index in table.indexes  # type: ignore[attr-defined]  # SQLAlchemy types it as FromClause
         if index.unique
     }
-    assert unique == set(CONFLICTS)
+    [key_id] = models.ExchangeApiKey.__table__.c.key_id.foreign_keys
+    assert key_id.constraint is not None
+    known.add(str(key_id.constraint.name))
+    assert known == set(CONFLICTS)
     assert all(conflict.reason.isupper() for conflict in CONFLICTS.values())

@@ -11,13 +11,14 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Engine, event, text
 
+from keyservice.conflicts import CONFLICTS
 from keyservice.keyring import Keyring, KeyUnreadable, open_keyring
 from keyservice.resealing import Progress, reseal, retire_unused, rotate
 from keyservice.sealing import MasterKey
 from keyservice.store import api_keys, encryption_keys, sealed_rows
 from keyservice.store.api_keys import Secrets
 from servicekit.database.engine import Database
-from servicekit.errors import FailedPrecondition, Internal, StartupError
+from servicekit.errors import FailedPrecondition, StartupError, Unavailable
 from tests.support.sealed import (
     Row,
     add_client,
@@ -366,11 +367,19 @@ async def test_a_key_that_a_row_names_is_not_forgotten(rotated: Rotated) -> None
         (await rotated.rows())[row_id].open(alone)
 
 
-async def test_a_key_that_never_was_current_is_forgotten_when_it_is_dropped(rotated: Rotated) -> None:
-    never = new_key()
-    await open_keyring(rotated.database, [rotated.new_key, rotated.old_key, never])
-    assert await retire_unused(rotated.database, rotated.after) == [id_of(never)]
-    assert await registered(rotated.database) == {rotated.old_id, rotated.new_id}
+async def test_a_key_that_stands_by_elsewhere_is_not_forgotten_and_can_be_promoted(rotated: Rotated) -> None:
+    standby = new_key()
+    await open_keyring(rotated.database, [rotated.new_key, rotated.old_key, standby])
+    assert await retire_unused(rotated.database, rotated.after) == []
+    await open_keyring(rotated.database, [standby, rotated.new_key, rotated.old_key])
+
+
+async def test_rows_that_wait_for_adoption_are_counted(rotated: Rotated) -> None:
+    await rotated.add(2)
+    assert (await rotate(rotated.database, rotated.after)).waiting == 0
+    await execute(rotated.database, "UPDATE exchange_api_keys SET key_id = NULL")
+    rotation = await rotate(rotated.database, rotated.after)
+    assert (rotation.left, rotation.waiting) == (0, 2)
 
 
 async def test_a_key_that_is_just_being_promoted_is_not_forgotten(rotated: Rotated) -> None:
@@ -405,9 +414,12 @@ async def test_a_row_under_a_key_that_was_forgotten_is_refused_and_not_stored(ro
     await reseal(rotated.database, rotated.after)
     await retire_unused(rotated.database, alone)
     _, replacement = rotated.replacement(row_id, rotated.before)
-    with pytest.raises(Internal):
-        async with rotated.database.transaction() as connection:
+    database = Database(rotated.database.options, CONFLICTS)
+    with pytest.raises(Unavailable, match="restarted") as refusal:
+        async with database.transaction() as connection:
             await api_keys.replace_secrets(connection, row_id, replacement, expected_version=1)
+    assert refusal.value.reason == "ENCRYPTION_KEY_RETIRED"
+    await database.close()
     assert (await rotated.rows())[row_id].open(alone) == rotated.values[row_id]
 
 

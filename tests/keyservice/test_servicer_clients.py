@@ -86,10 +86,13 @@ async def test_what_the_mask_does_not_name_need_not_be_valid(service: KeyService
     assert (await rename(service, wanted, "external_id")).external_id == "crm-2"
 
 
-async def test_an_update_without_a_mask_changes_both(service: KeyService) -> None:
+async def test_an_update_without_a_mask_changes_the_fields_that_are_set(service: KeyService) -> None:
     client = await service.add_client("before", external_id="crm-1")
     changed = await rename(service, Client(id=client.id, name="after"))
-    assert (changed.name, changed.external_id) == ("after", "")
+    assert (changed.name, changed.external_id) == ("after", "crm-1")
+    changed = await rename(service, Client(id=client.id, external_id="crm-2"))
+    assert (changed.name, changed.external_id) == ("after", "crm-2")
+    assert (await rename(service, Client(id=client.id), "external_id")).external_id == ""
 
 
 async def test_an_update_to_a_taken_external_id_is_refused_and_changes_nothing(service: KeyService) -> None:
@@ -156,11 +159,27 @@ async def test_every_violation_is_told_at_once(service: KeyService) -> None:
     assert await service.count("clients") == 0
 
 
-async def test_a_client_without_a_name_is_refused_also_by_an_update_without_a_mask(
+async def test_an_update_that_names_no_field_and_sets_none_is_refused(
     service: KeyService, client: Client
 ) -> None:
     told = await refusal(service.stub.UpdateClient(pb.UpdateClientRequest(client=Client(id=client.id))))
-    assert violations(told) == {"client.name": "is required"}
+    assert list(violations(told)) == ["update_mask"]
+
+
+async def test_a_name_cannot_be_taken_away(service: KeyService, client: Client) -> None:
+    request = pb.UpdateClientRequest(client=Client(id=client.id), update_mask=FieldMask(paths=["name"]))
+    assert violations(await refusal(service.stub.UpdateClient(request))) == {"client.name": "is required"}
+
+
+async def test_an_update_to_what_is_so_already_changes_nothing_at_all(
+    service: KeyService, client: Client
+) -> None:
+    before = await service.sql("SELECT t.xmin, t::text FROM clients t")
+    events = await service.count("audit_events")
+    assert await rename(service, client) == client
+    assert await rename(service, client, "name", "external_id") == client
+    assert await service.sql("SELECT t.xmin, t::text FROM clients t") == before
+    assert await service.count("audit_events") == events
 
 
 async def test_names_of_the_greatest_length_are_taken(service: KeyService) -> None:

@@ -3,7 +3,8 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from tests.support.key_service import (
 )
 
 ROUNDS = 25
+PATIENCE = 10
 
 
 async def outcomes(calls: Iterable[Awaitable[Any]]) -> Counter[str]:
@@ -38,6 +40,33 @@ async def outcomes(calls: Iterable[Awaitable[Any]]) -> Counter[str]:
             assert not isinstance(answer, BaseException), answer
             reasons["OK"] += 1
     return reasons
+
+
+@asynccontextmanager
+async def slow_writes(service: KeyService) -> AsyncIterator[None]:
+    """Rows of keys get their values, and are written only when the block ends."""
+    await service.sql(
+        "CREATE FUNCTION wait_for_the_block() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN new; END'"
+    )
+    await service.sql(
+        "CREATE TRIGGER waits BEFORE INSERT OR UPDATE ON exchange_api_keys"
+        " FOR EACH ROW EXECUTE FUNCTION wait_for_the_block()"
+    )
+    async with service.database.transaction() as holder:
+        await holder.exec_driver_sql("SELECT pg_advisory_xact_lock(1)")
+        yield
+
+
+async def waiting(service: KeyService, many: int) -> None:
+    """Until so many wait for a lock."""
+    statement = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            [found] = await service.sql(statement)
+            if found[0] >= many:
+                return
+            await asyncio.sleep(0.01)
 
 
 async def live_keys(service: KeyService, client: Client) -> list[ApiKey]:
@@ -150,18 +179,67 @@ async def test_a_rotation_that_another_one_overtook_is_refused_even_without_its_
 ) -> None:
     key = await service.add_key(client)
     given = new_credentials()
-    lock = api_keys.lock
+    read_before = await api_keys.get(service.database.reads, UUID(key.id), Caller("a test"))
+    await service.rotate_key(key, given)
 
-    async def overtaken(_connection: Connection, key_id: UUID, caller: Caller) -> Any:
-        monkeypatch.setattr(api_keys, "lock", lock)
-        read = await api_keys.get(service.database.reads, key_id, caller)
-        await service.rotate_key(key, given)
-        return read
+    async def not_locked(_connection: Connection, _key_id: UUID, _caller: Caller) -> Any:
+        return read_before
 
-    monkeypatch.setattr(api_keys, "lock", overtaken)
+    monkeypatch.setattr(api_keys, "lock", not_locked)
     request = pb.RotateApiKeyRequest(api_key_id=key.id, credentials=new_credentials())
     assert (await refusal(service.stub.RotateApiKey(request))).code is grpc.StatusCode.ABORTED
     assert (await service.opened(key))["api_key"] == given.api_key.encode()
+
+
+async def test_a_renamed_key_keeps_its_connector_and_nobody_else_gets_it(
+    service: KeyService, client: Client
+) -> None:
+    first = await service.add_key(client)
+    await rename(service, first, "old")
+    told = await refusal(service.stub.AddApiKey(key_request(client)))
+    assert (told.code, told.reason) == (grpc.StatusCode.ALREADY_EXISTS, "CONNECTOR_NAME_TAKEN")
+    await service.delete_key(first)
+    second = await service.add_key(client)
+    assert second.connector_name == first.connector_name
+
+
+async def test_a_deletion_waits_for_an_addition_that_drew_its_revision_before(
+    service: KeyService, client: Client
+) -> None:
+    first = await service.add_key(client)
+    async with slow_writes(service):
+        adding = asyncio.ensure_future(service.add_key(client))
+        await waiting(service, 1)
+        deleting = asyncio.ensure_future(service.delete_key(first))
+        await waiting(service, 2)
+    assert await outcomes([adding, deleting]) == {"LABEL_TAKEN": 1, "OK": 1}
+
+
+async def test_an_addition_that_waits_for_a_deletion_draws_its_revision_after_it(
+    service: KeyService, client: Client
+) -> None:
+    first = await service.add_key(client)
+    async with slow_writes(service):
+        deleting = asyncio.ensure_future(service.delete_key(first))
+        await waiting(service, 1)
+        adding = asyncio.ensure_future(service.add_key(client))
+        await waiting(service, 2)
+        [drawn] = await service.sql("SELECT last_value FROM key_revisions")
+    deleted, added = await deleting, await adding
+    assert drawn.last_value == deleted.revision < added.revision
+    assert added.connector_name == deleted.connector_name
+
+
+async def test_crossed_renamings_end_in_words_and_never_in_a_deadlock(service: KeyService) -> None:
+    clients = [await service.add_client(external_id=name) for name in "ab"]
+    keys = [await service.add_key(clients[0], label=label) for label in "ab"]
+    for number in range(3):
+        one, other = "ab" if number % 2 else "ba"
+        calls = [rename(service, key, label) for key, label in zip(keys, (one, other), strict=True)]
+        for client, name in zip(clients, (one, other), strict=True):
+            wanted = Client(id=client.id, external_id=name)
+            calls.append(service.stub.UpdateClient(pb.UpdateClientRequest(client=wanted)))
+        assert (await outcomes(calls)).keys() <= {"OK", "LABEL_TAKEN", "EXTERNAL_ID_TAKEN"}
 
 
 async def test_deleting_frees_label_and_api_key(service: KeyService, client: Client) -> None:
@@ -174,7 +252,7 @@ async def test_deleting_frees_label_and_api_key(service: KeyService, client: Cli
     assert second.revision > first.revision
 
 
-@pytest.mark.parametrize("taken", ["label", "api key"])
+@pytest.mark.parametrize("taken", ["label", "connector", "api key"])
 async def test_undelete_says_when_label_or_api_key_was_taken_meanwhile(
     service: KeyService, client: Client, taken: str
 ) -> None:
@@ -184,6 +262,10 @@ async def test_undelete_says_when_label_or_api_key_was_taken_meanwhile(
     if taken == "label":
         second = await service.add_key(client, label="main")
         reason = "LABEL_TAKEN"
+    elif taken == "connector":
+        second = await service.add_key(client, label="main")
+        await rename(service, second, "other")
+        reason = "CONNECTOR_NAME_TAKEN"
     else:
         second = await service.add_key(client, label="other", credentials=given)
         reason = "API_KEY_ALREADY_ADDED"
@@ -233,7 +315,7 @@ async def test_changes_of_all_kinds_at_once_leave_no_live_key_on_a_deleted_clien
         "CLIENT_DELETED",
         "API_KEY_DELETED",
         "LABEL_TAKEN",
-        "DATABASE_CONFLICT",  # two that want each other's labels wait for each other
+        "CONNECTOR_NAME_TAKEN",
     }
     for number in range(ROUNDS // 2):
         client = await service.add_client(f"round {number}")

@@ -1,6 +1,7 @@
 """The RPCs of API keys, over a real socket: what each changes, and what it leaves as it was."""
 
 import secrets
+from datetime import UTC
 from uuid import UUID, uuid4
 
 import grpc
@@ -18,6 +19,7 @@ from tests.support.key_service import (
     key_request,
     new_credentials,
     refusal,
+    violations,
 )
 from tests.support.sealed import execute
 
@@ -231,12 +233,24 @@ async def test_an_update_ignores_what_the_mask_does_not_name(service: KeyService
     assert changed.revision > key.revision
 
 
-async def test_an_update_without_a_mask_changes_label_and_disabled(
+async def test_an_update_without_a_mask_changes_the_fields_that_are_set(
     service: KeyService, client: Client
 ) -> None:
     key = await service.add_key(client, label="before")
     changed = await update(service, ApiKey(id=key.id, disabled=True))
-    assert (changed.label, changed.disabled) == ("", True)
+    assert (changed.label, changed.disabled) == ("before", True)
+    changed = await update(service, ApiKey(id=key.id, label="after"))
+    assert (changed.label, changed.disabled) == ("after", True)
+
+
+async def test_an_update_that_names_no_field_and_sets_none_is_refused(
+    service: KeyService, client: Client
+) -> None:
+    key = await service.add_key(client)
+    told = await refusal(service.stub.UpdateApiKey(pb.UpdateApiKeyRequest(api_key=ApiKey(id=key.id))))
+    assert violations(told) == {
+        "update_mask": "is empty, and none of the fields has a value; name those to change: disabled, label"
+    }
 
 
 async def test_an_update_to_what_is_so_already_changes_nothing_at_all(
@@ -351,7 +365,7 @@ async def test_a_key_that_never_was_is_not_found_whatever_is_asked(service: KeyS
     for name, request in CALLS.items():
         told = await refusal(getattr(service.stub, name)(request(api_key_id=str(uuid4()))))
         assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "API_KEY_NOT_FOUND")
-    unknown = pb.UpdateApiKeyRequest(api_key=ApiKey(id=str(uuid4())))
+    unknown = pb.UpdateApiKeyRequest(api_key=ApiKey(id=str(uuid4()), label="x"))
     assert (await refusal(service.stub.UpdateApiKey(unknown))).reason == "API_KEY_NOT_FOUND"
 
 
@@ -369,3 +383,71 @@ async def test_revisions_grow_over_all_keys_and_changes(service: KeyService, cli
 async def test_no_answer_has_a_field_that_could_hold_a_secret() -> None:
     fields = {field.name for field in ApiKey.DESCRIPTOR.fields}
     assert not fields & {"credentials", "api_key", "api_secret", "passphrase", "extra"}
+
+
+async def test_a_key_that_was_deleted_at_the_same_moment_as_its_client_but_by_itself_stays_deleted(
+    service: KeyService, client: Client
+) -> None:
+    by_itself, with_client = [await service.add_key(client, label=label) for label in "ab"]
+    await service.delete_key(by_itself)
+    await service.delete_client(client)
+    await service.sql("UPDATE clients SET deleted_at = '2026-01-01'")
+    await service.sql("UPDATE exchange_api_keys SET deleted_at = '2026-01-01' WHERE label = 'a'")
+    await service.undelete_client(client)
+    assert (await service.get_key(by_itself)).HasField("delete_time")
+    assert not (await service.get_key(with_client)).HasField("delete_time")
+    for key in (by_itself, with_client):
+        assert not (await service.row(key)).deleted_with_client
+
+
+async def test_a_rotated_disabled_key_is_told_that_it_stays_away_from_the_bridge(
+    service: KeyService, client: Client
+) -> None:
+    key = await service.add_key(client)
+    await update(service, ApiKey(id=key.id, disabled=True), "disabled")
+    request = pb.RotateApiKeyRequest(api_key_id=key.id, credentials=new_credentials())
+    answer = await service.stub.RotateApiKey(request)
+    assert not answer.trading_bridge_configured
+    assert answer.trading_bridge_warning.startswith("The key is disabled")
+
+
+async def test_the_warning_of_a_repetition_says_that_the_key_was_deleted_since(
+    service: KeyService, client: Client
+) -> None:
+    request = key_request(client, request_id=str(uuid4()))
+    key = (await service.stub.AddApiKey(request)).api_key
+    await service.delete_key(key)
+    assert (await service.stub.AddApiKey(request)).trading_bridge_warning.startswith("The key is deleted")
+
+
+@pytest.mark.parametrize("way_back", ["enabled", "undeleted", "undeleted with its client"])
+async def test_a_key_that_cannot_be_read_stays_failed_when_it_comes_back(
+    service: KeyService, client: Client, way_back: str
+) -> None:
+    key = await service.add_key(client)
+    await service.sql("UPDATE exchange_api_keys SET key_id = NULL")
+    if way_back == "enabled":
+        await update(service, ApiKey(id=key.id, disabled=True), "disabled")
+        await update(service, ApiKey(id=key.id), "disabled")
+    elif way_back == "undeleted":
+        await service.delete_key(key)
+        await service.undelete_key(key)
+    else:
+        await service.delete_client(client)
+        await service.undelete_client(client)
+    status = (await service.get_key(key)).bridge_status
+    assert (status.state, status.reason) == (bridge.BRIDGE_STATE_FAILED, bridge.BRIDGE_REASON_KEY_UNREADABLE)
+    assert "RotateApiKey" in status.warning
+    rotated = await service.rotate_key(key)
+    assert rotated.bridge_status.state == bridge.BRIDGE_STATE_PENDING
+
+
+async def test_times_of_a_key_are_those_of_one_clock(service: KeyService, client: Client) -> None:
+    key = await service.add_key(client)
+    await update(service, ApiKey(id=key.id, label="late"), "label")
+    deleted = await service.delete_key(key)
+    changed = await service.row(key)
+    assert changed.created_at < changed.deleted_at <= changed.updated_at
+    [now] = await service.sql("SELECT clock_timestamp() AS now")
+    assert changed.updated_at < now.now
+    assert deleted.update_time.ToDatetime(tzinfo=UTC) == changed.updated_at

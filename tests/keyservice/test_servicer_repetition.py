@@ -165,3 +165,10 @@ async def test_nothing_of_a_body_is_kept_but_what_only_the_service_can_compare(
     [row] = await service.sql("SELECT * FROM requests")
     assert len(row.body_hmac) == 32
     assert request.credentials.api_secret not in str(row)
+
+
+async def test_a_request_id_in_capitals_is_the_same_id(service: KeyService, client: Client) -> None:
+    request = key_request(client, request_id=str(uuid4()))
+    key = (await service.stub.AddApiKey(request)).api_key
+    request.request_id = request.request_id.upper()
+    assert (await service.stub.AddApiKey(request)).api_key == key

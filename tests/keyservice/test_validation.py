@@ -26,6 +26,8 @@ PEM = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQ\n-----END EC PRIVATE KEY-----"
 NEWLINE = "begins or ends with a newline, probably pasted along with it; remove it"
 SPACE = "begins or ends with white space, probably pasted along with it; remove it"
 INSIDE = "has a control character, such as a newline, in it; was it pasted in several lines?"
+INVISIBLE = "has an invisible character in it, probably pasted along with it; remove it"
+UNSEEN = "has an invisible character in it, such as a zero-width space or a mark of writing direction"
 
 
 def found(check: Violations) -> tuple[Violation, ...]:
@@ -97,6 +99,9 @@ def test_an_id_may_be_left_out_only_where_it_is_optional() -> None:
         ("a\nb", "has a control character, such as a newline or a tab, in it"),
         ("a\x7fb", "has a control character, such as a newline or a tab, in it"),
         ("a\0", "has a control character, such as a newline or a tab, in it"),
+        ("\u200b", UNSEEN),
+        ("a\u202eb", UNSEEN),
+        ("a\u2028b", UNSEEN),
         (" a", "has white space at its beginning or end"),
         ("a\u2003", "has white space at its beginning or end"),
     ],
@@ -114,12 +119,12 @@ def test_what_is_required_is_not_blank(value: str) -> None:
     assert found(check) == (Violation("name", "is required"),)
 
 
-def test_a_mask_names_fields_or_means_all_of_them() -> None:
+def test_a_mask_names_fields_or_means_those_that_are_set() -> None:
     check = Violations()
-    assert check.mask([], ("a", "b")) == {"a", "b"}
-    assert check.mask(["b", "b"], ("a", "b")) == {"b"}
+    assert check.mask([], {"a": "x", "b": True, "c": False, "d": ""}) == {"a", "b"}
+    assert check.mask(["b", "b"], {"a": "x", "b": ""}) == {"b"}
     assert found(check) == ()
-    check.mask(["a", "c" * 100], ("b", "a"))
+    check.mask(["a", "c" * 100], {"b": "", "a": ""})
     [violation] = found(check)
     assert violation.field == "update_mask"
     assert violation.description.endswith("can't be changed; the fields are a, b")
@@ -131,6 +136,9 @@ def test_a_mask_names_fields_or_means_all_of_them() -> None:
     [
         ("{}", None),
         ("with inner {} space", None),
+        ("\ufeff{}", INVISIBLE),
+        ("{}\u200b", INVISIBLE),
+        ("in\u2028{}", INVISIBLE),
         ("{}\n", NEWLINE),
         ("\r\n{}", NEWLINE),
         ("\n{}\n\n", NEWLINE),

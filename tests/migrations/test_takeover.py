@@ -321,8 +321,7 @@ async def test_their_flags_are_understood(nullable: OldDatabase) -> None:
     assert [key for key in now if now[key]["disabled"]] == [inactive.id]
     assert [key for key in now if now[key]["environment"] == "sandbox"] == [sandbox.id]
     assert {key for key in now if now[key]["is_deleted"]} == {gone.id, undated.id, timed.id}
-    assert now[gone.id]["deleted_at"] == now[timed.id]["deleted_at"] == LONG_AGO.replace(tzinfo=UTC)
-    assert now[undated.id]["deleted_at"] >= before
+    assert all(now[key.id]["deleted_at"] >= before for key in (gone, undated, timed))
     removed = {key for key in now if now[key]["bridge_state"] == "removed"}
     assert removed == {inactive.id, gone.id, undated.id, timed.id}
     assert now[empty.id]["passphrase"] is None
@@ -349,44 +348,6 @@ async def test_a_passphrase_moves_too(old: OldDatabase) -> None:
     assert {name: row[name] for name in values} == key.tokens
 
 
-@pytest.mark.parametrize(
-    ("statement", "sentence"),
-    [
-        (
-            "CREATE TABLE orders (key_id int REFERENCES exchange_api_keys (id))",
-            "The table orders refers to exchange_api_keys.* drop its foreign key orders_key_id_fkey first",
-        ),
-        (
-            "CREATE VIEW live_keys AS SELECT id FROM exchange_api_keys",
-            "The view live_keys reads exchange_api_keys, which is about to be replaced: drop it first",
-        ),
-        ("CREATE TABLE audit_events (n int)", "something called audit_events that is not keybridge's"),
-        (
-            "ALTER TABLE exchange_api_keys RENAME exchange TO venue",
-            "exchange_api_keys has no column exchange",
-        ),
-        (
-            "CREATE SCHEMA keybridge_legacy; CREATE TABLE keybridge_legacy.clients (n int)",
-            "There is a table keybridge_legacy.clients of an earlier takeover",
-        ),
-        (
-            "ALTER TABLE clients RENAME TO people; CREATE VIEW clients AS SELECT id FROM people",
-            "clients is not a plain table",
-        ),
-        ("DROP TABLE exchange_api_keys", "something called clients that is not keybridge's"),
-    ],
-)
-async def test_what_can_not_be_taken_over_is_refused_in_one_sentence_and_left_alone(
-    without: OldDatabase, statement: str, sentence: str
-) -> None:
-    await migrate.upgrade(without.url, "0001")
-    await without.execute(statement)
-    before = dump(without.url)
-    with pytest.raises(StartupError, match=f"can't be migrated: .*{sentence}.*Nothing was changed.$"):
-        await migrate.upgrade(without.url)
-    assert dump(without.url) == before
-
-
 def test_the_renamings_agree_with_the_catalogue() -> None:
     catalogue = Catalogue.load()
     assert {catalogue.canonical(old) for old in RENAMED} == {
@@ -403,3 +364,17 @@ async def test_a_database_with_keys_is_not_downgraded(old: OldDatabase) -> None:
     ):
         await migrate.downgrade(old.url, "0001")
     assert dump(old.url) == before
+
+
+async def test_nor_is_one_with_clients_or_with_a_record_of_what_was_done(database_url: DatabaseUrl) -> None:
+    async with plain_connection(database_url) as connection:
+        for statement, sentence in (
+            (
+                "INSERT INTO audit_events (principal, action) VALUES ('a', 'b')",
+                "audit_events holds the audit rec",
+            ),
+            ("INSERT INTO clients (name) VALUES ('Alice')", "clients holds clients"),
+        ):
+            await connection.execute(statement)
+            with pytest.raises(StartupError, match=sentence):
+                await migrate.downgrade(database_url, "0001")

@@ -189,6 +189,48 @@ async def test_a_row_that_does_not_open_is_kept_marked_and_reported(
     assert lines.endswith("5 API keys still waiting for the key that opens them.")
 
 
+async def test_a_row_that_does_not_open_is_marked_again_after_it_was_disabled_for_a_while(
+    old: OldDatabase, database: Database, master_key: SecretStr
+) -> None:
+    await old.add_key("alice", "kraken")
+    lost = await old.add_key("bob", "kraken", sealed_by=SecretStr(Fernet.generate_key().decode()))
+    keyring = await migrated(old, database, master_key)
+    await adopt(database, keyring, old.key)
+    await old.execute("UPDATE exchange_api_keys SET bridge_state = 'pending', bridge_reason = NULL")
+    report = await adopt(database, keyring, old.key)
+    row = (await api_keys(old.url))[lost.id]
+    assert (row["bridge_state"], row["bridge_reason"]) == ("failed", "key_unreadable")
+    assert not report.nothing_left
+    before = dump(old.url)
+    assert (await adopt(database, keyring, old.key)).nothing_left
+    assert dump(old.url) == before
+    assert len([line for line in report.lines() if "does not open" in line]) == 1
+
+
+async def test_paper_keys_are_all_alike_and_all_stay(
+    old: OldDatabase, database: Database, master_key: SecretStr
+) -> None:
+    values = {"api_key": "paper", "api_secret": "paper"}
+    for label in ("one", "two"):
+        await old.add_key("alice", "paper", label, values=values)
+    keyring = await migrated(old, database, master_key)
+    report = await adopt(database, keyring, old.key)
+    assert len(await live(old)) == 2
+    assert "SupersedeApiKey" not in report.counts
+    assert [row["fingerprint"] for row in (await api_keys(old.url)).values()] == [None, None]
+
+
+async def test_sealing_under_the_old_databases_own_key_is_warned_of(
+    old: OldDatabase, database: Database, master_key: SecretStr
+) -> None:
+    await old.add_key("alice", "kraken")
+    warning = "The new seals are under the old database's own key"
+    keyring = await migrated(old, database, old.key)
+    for _ in range(2):
+        report = await adopt(database, keyring, old.key)
+        assert len([line for line in report.lines() if line.startswith(warning)]) == 1
+
+
 async def test_what_one_old_key_did_not_open_another_one_may(
     old: OldDatabase, database: Database, master_key: SecretStr
 ) -> None:

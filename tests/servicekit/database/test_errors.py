@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import exc, text
 
 from servicekit.database.engine import Database
-from servicekit.database.errors import translate
+from servicekit.database.errors import Conflict, translate
 from servicekit.errors import (
     Aborted,
     AlreadyExists,
@@ -134,3 +134,11 @@ def test_each_cause_has_its_kind_and_reason(
     assert type(ours) is kind
     assert ours.reason == reason
     assert ours.__cause__ is error
+
+
+def test_a_foreign_key_that_the_registry_knows_has_the_kind_and_the_words_of_the_registry() -> None:
+    error = asyncpg.ForeignKeyViolationError("x")
+    error.constraint_name = "fk_known"
+    known = Conflict("GONE", "It is gone.", Unavailable)
+    ours = translate(error, {"fk_known": known})
+    assert (type(ours), ours.reason, ours.message) == (Unavailable, "GONE", "It is gone.")

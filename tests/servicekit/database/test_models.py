@@ -61,3 +61,21 @@ def _constraint(error: Internal) -> str | None:
     original = cause.orig.__cause__
     assert isinstance(original, asyncpg.PostgresError)
     return str(original.constraint_name)
+
+
+def test_every_time_is_the_databases_whoever_writes_the_row() -> None:
+    columns = Owner.__table__.c
+    for default in (columns.created_at.default, columns.updated_at.default, columns.updated_at.onupdate):
+        assert default is not None
+        assert default.is_clause_element
+
+
+async def test_a_change_that_waited_for_another_one_is_the_later_of_the_two(database: Database) -> None:
+    async with database.transaction() as connection:
+        await connection.execute(insert(Owner).values(name="x"))
+    async with database.transaction() as later:
+        await later.execute(text("SELECT 1"))
+        async with database.transaction() as sooner:
+            first = (await sooner.execute(update(Owner).values(name="y").returning(Owner.updated_at))).one()
+        second = (await later.execute(update(Owner).values(name="z").returning(Owner.updated_at))).one()
+    assert second.updated_at > first.updated_at
