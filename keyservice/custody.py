@@ -7,7 +7,6 @@ whether a request is a repetition are decided by the database's constraints, nev
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from keyservice.credentials import Credentials
 from keyservice.enums import Environment
 from keyservice.keyring import Keyring
 from keyservice.records import ApiKey, AuditEvent, Caller, Page, Position
@@ -16,6 +15,7 @@ from keyservice.store import api_keys, audit, clients, requests
 from keyservice.store.api_keys import Filter, NewKey, Secrets
 from keyservice.validation import Violations
 from servicekit.catalogue import Catalogue
+from servicekit.credentials import Credentials
 from servicekit.database.engine import Database
 from servicekit.errors import Aborted, FailedPrecondition, NotFound
 

@@ -4,9 +4,9 @@ import unicodedata
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from keyservice.credentials import Credentials
 from keyservice.enums import Environment
 from servicekit.catalogue import Catalogue, Exchange
+from servicekit.credentials import Credentials
 from servicekit.errors import InvalidArgument, Violation
 
 LONGEST_NAME = 200

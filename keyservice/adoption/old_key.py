@@ -6,8 +6,8 @@ from typing import Final
 from cryptography.fernet import Fernet, InvalidToken
 from pydantic import SecretStr
 
-from keyservice.credentials import Credentials
 from keyservice.sealing import MalformedKey, MasterKey
+from servicekit.credentials import Credentials
 from servicekit.errors import SettingsError
 
 

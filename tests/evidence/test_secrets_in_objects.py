@@ -10,7 +10,6 @@ from uuid import uuid4
 import pytest
 from pydantic import SecretStr
 
-from keyservice.credentials import Credentials
 from keyservice.custody import ApiKeyOrder
 from keyservice.enums import Environment
 from keyservice.keyring import Keyring, KeyUnreadable, open_keyring
@@ -20,6 +19,7 @@ from keyservice.sealing import Context, MalformedKey, MasterKey, NotOpened
 from keyservice.settings import KeyServiceSettings
 from keyservice.store.api_keys import NewKey, Secrets
 from servicekit import config, logs, startup
+from servicekit.credentials import Credentials
 from servicekit.database.engine import Database
 from servicekit.database.options import DatabaseOptions, connect_arguments
 from servicekit.database.url import DatabaseUrl, parse_url

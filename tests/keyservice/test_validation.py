@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyservice.credentials import Credentials
 from keyservice.enums import Environment
 from keyservice.validation import (
     EXTRA_CREDENTIALS,
@@ -17,6 +16,7 @@ from keyservice.validation import (
     required_id,
 )
 from servicekit.catalogue import Catalogue
+from servicekit.credentials import Credentials
 from servicekit.errors import InvalidArgument, Violation
 
 CATALOGUE = Catalogue.load()

@@ -15,9 +15,9 @@ from pydantic import SecretStr
 
 from keyservice.adoption import Progress, adopt, kept_report
 from keyservice.adoption.old_key import OldKey
-from keyservice.credentials import Credentials
 from keyservice.keyring import Keyring, open_keyring
 from keyservice.sealing import MasterKey
+from servicekit.credentials import Credentials
 from servicekit.database import migrate
 from servicekit.database.engine import Database
 from servicekit.database.options import DatabaseOptions

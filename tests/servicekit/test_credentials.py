@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyservice.credentials import FIELDS, Credentials
 from keyservice.validation import EXTRA_CREDENTIALS
+from servicekit.credentials import FIELDS, Credentials
 
 values = st.text(st.characters(exclude_categories=["Cs"]))
 some_credentials = st.builds(
