@@ -23,15 +23,24 @@ class Violations:
 
     def __init__(self) -> None:
         self._found: list[Violation] = []
+        self._reasons: set[str | None] = set()
 
-    def add(self, field: str, description: str) -> None:
+    def add(self, field: str, description: str, *, reason: str | None = None) -> None:
+        """A ``reason`` tells programs more, and is the answer's where all that was found has the same."""
         self._found.append(Violation(field, description))
+        self._reasons.add(reason)
 
     def refuse(self) -> None:
         """Raise everything that was found; nothing, if nothing was."""
         if self._found:
-            fields = ", ".join(dict.fromkeys(violation.field for violation in self._found))
-            raise InvalidArgument(f"The request is not valid: see {fields}.", violations=self._found)
+            reason = self._reasons.pop() if len(self._reasons) == 1 else None
+            raise InvalidArgument(self._sentence(), violations=self._found, reason=reason)
+
+    def _sentence(self) -> str:
+        if len(self._found) == 1:
+            return f"The request is not valid: {self._found[0].field} {self._found[0].description}."
+        fields = ", ".join(dict.fromkeys(violation.field for violation in self._found))
+        return f"The request is not valid: see {fields}."
 
     def id(self, field: str, value: str) -> UUID:
         """A UUID in its usual form of 36 characters."""
@@ -84,7 +93,7 @@ class Violations:
             return None
         found = catalogue.find(name)
         if found is None:
-            self.add(field, _unknown_exchange(name, catalogue))
+            self.add(field, unserved(name, catalogue))
         return found
 
     def environment(self, field: str, value: E, exchange: Exchange | None) -> E:
@@ -123,6 +132,18 @@ def required_id(field: str, value: str) -> UUID:
     return found
 
 
+def unserved(name: str, catalogue: Catalogue) -> str:
+    """What to say of an exchange that is not in the catalogue."""
+    # The name itself is not repeated: it may be a credential that was put into the wrong field.
+    if retired := catalogue.retired_name(name):
+        return f"{retired} can no longer be served: ccxt has dropped it, mostly because it has shut down"
+    nearest = catalogue.nearest(name)
+    suggestion = (
+        f"; did you mean {' or '.join(nearest)}?" if nearest else "; ListExchanges of the bridge names all"
+    )
+    return f"is not an exchange that is served{suggestion}"
+
+
 def _empty_extras(credentials: Credentials) -> list[tuple[str, str]]:
     return [(name, value) for name, value in credentials.extra.items() if not value]
 
@@ -146,14 +167,3 @@ def _complaint(value: str) -> str | None:
 
 def _has_control_characters(value: str) -> bool:
     return any(unicodedata.category(character) == "Cc" for character in value)
-
-
-def _unknown_exchange(name: str, catalogue: Catalogue) -> str:
-    # The name itself is not repeated: it may be a credential that was put into the wrong field.
-    if retired := catalogue.retired_name(name):
-        return f"{retired} can no longer be served: ccxt has dropped it, mostly because it has shut down"
-    nearest = catalogue.nearest(name)
-    suggestion = (
-        f"; did you mean {' or '.join(nearest)}?" if nearest else "; ListExchanges of the bridge names all"
-    )
-    return f"is not an exchange that is served{suggestion}"
