@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from bridgeservice.exchanges.options import Options
 from servicekit.config import Address, Duration, PositiveDuration, ServiceSettings, StringMap
 
 _A_MINUTE = timedelta(minutes=1)
@@ -73,6 +74,17 @@ class BridgeServiceSettings(ServiceSettings):
 
     paper_failure_rate: float = Field(0.0, ge=0, le=1)
     """Which part of the calls to `paper` fails, for demonstrations."""
+
+    @property
+    def exchange_options(self) -> Options:
+        """What of the settings concerns exchanges."""
+        return Options(
+            urls=self.exchange_urls,
+            proxy_url=self.proxy_url.get_secret_value() if self.proxy_url else "",
+            egress_address=self.egress_address,
+            request_timeout=self.request_timeout,
+            rate_share=self.rate_share,
+        )
 
     @field_validator("exchange_urls")
     @classmethod
