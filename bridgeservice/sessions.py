@@ -32,6 +32,11 @@ class Sessions:
         self._lent: dict[Connector, _Lent] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
+    @property
+    def open_count(self) -> int:
+        """How many connectors are not at rest."""
+        return len(self._lent)
+
     @asynccontextmanager
     async def of(self, connector: Connector) -> AsyncIterator[Session]:
         """The connector's session, for the one call that is made in the block."""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 from bridgeservice.exchanges.exchange import Market
 from servicekit.errors import InvalidArgument, Violation
+from servicekit.validation import ended
 
 UNKNOWN = "UNKNOWN_SYMBOL"
 LONGEST = 64
@@ -27,7 +28,7 @@ def require(field: str, symbols: Collection[str], markets: Mapping[str, Market],
         return
     complaints = [f"{symbol} is no market of {exchange}{_suggestion(symbol, markets)}" for symbol in unknown]
     raise InvalidArgument(
-        f"{complaints[0]}.",
+        ended(complaints[0]),
         violations=[Violation(field, complaint) for complaint in complaints],
         reason=UNKNOWN,
         metadata={"exchange": exchange},

@@ -20,6 +20,9 @@ class Tombstones:
         # In the order of their time, because each is put at the end.
         self._least: dict[tuple[str, str], tuple[int, float]] = {}
 
+    def __len__(self) -> int:
+        return len(self._least)
+
     def put(self, account_name: str, name: str, least: int) -> None:
         key = (account_name, name)
         before, _ = self._least.pop(key, (0, 0.0))

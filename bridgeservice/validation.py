@@ -7,7 +7,7 @@ from bridgeservice import symbols
 from bridgeservice.timeframes import DEFAULT, Timeframe
 from servicekit.catalogue import Catalogue, Exchange
 from servicekit.errors import FailedPrecondition
-from servicekit.validation import Violations, unserved
+from servicekit.validation import Violations, ended, unserved
 
 LONGEST_NAME = 128
 LONGEST_ASSET = 32
@@ -46,7 +46,7 @@ class Checks(Violations):
         if found is None:
             sentence = unserved(name, catalogue)
             start = "" if catalogue.retired_name(name) else "This "
-            self._unserved = FailedPrecondition(f"{start}{sentence}", reason="EXCHANGE_UNSUPPORTED")
+            self._unserved = FailedPrecondition(ended(f"{start}{sentence}"), reason="EXCHANGE_UNSUPPORTED")
         return found
 
     def revision(self, value: int) -> int:

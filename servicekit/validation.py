@@ -38,7 +38,9 @@ class Violations:
 
     def _sentence(self) -> str:
         if len(self._found) == 1:
-            return f"The request is not valid: {self._found[0].field} {self._found[0].description}."
+            return (
+                f"The request is not valid: {ended(f'{self._found[0].field} {self._found[0].description}')}"
+            )
         fields = ", ".join(dict.fromkeys(violation.field for violation in self._found))
         return f"The request is not valid: see {fields}."
 
@@ -130,6 +132,11 @@ def required_id(field: str, value: str) -> UUID:
     found = violations.id(field, value)
     violations.refuse()
     return found
+
+
+def ended(sentence: str) -> str:
+    """The sentence with its full stop, unless it asks something."""
+    return sentence if sentence.endswith("?") else f"{sentence}."
 
 
 def unserved(name: str, catalogue: Catalogue) -> str:
