@@ -31,6 +31,17 @@ from servicekit.errors import FailedPrecondition, InvalidArgument, Unavailable, 
 
 T = TypeVar("T")
 
+# Exchanges for which ccxt takes certain depths of an order book only; the next larger one is asked for.
+_DEPTHS: Mapping[str, Sequence[int]] = {
+    "htx": (5, 10, 20, 150),
+    "kucoin": (20, 100),
+    "kucoinfutures": (20, 100),
+}
+
+# What ccxt learns about an account while it loads markets with its credentials. Ours are loaded without any, so a
+# connector asks at its first call: without it the balances of most accounts on kucoin would seem empty.
+_FIRST_CALL: Mapping[str, str] = {"kucoin": "load_migration_status", "kucoinfutures": "load_migration_status"}
+
 
 class CcxtExchange:
     """One exchange in one environment: its HTTP session, throttle, breaker and markets."""
@@ -83,9 +94,13 @@ class CcxtExchange:
 
     async def order_book(self, symbol: str, depth: int) -> OrderBook:
         loaded = await self._with(symbol)
-        answer = await self._ask(loaded, lambda public: public.fetch_order_book(symbol, depth))
+        answer = await self._ask(loaded, methodcaller("fetch_order_book", symbol, self._depth(depth)))
         with understood(self.id):
             return convert.order_book(symbol, answer, depth)
+
+    def _depth(self, wanted: int) -> int:
+        offered = _DEPTHS.get(self.id, (wanted,))
+        return next((depth for depth in offered if depth >= wanted), offered[-1])
 
     async def candles(
         self, symbol: str, timeframe: str, since: datetime | None, limit: int
@@ -172,20 +187,26 @@ class CcxtSession:
         self._exchange = exchange
         self._credentials: Credentials | None = credentials
         self._connector: Any = None  # ccxt ships no types
+        self._is_prepared = False
 
     async def balances(self) -> Sequence[Balance]:
-        connector = await self._in_use()
-        answer = await self._exchange.call(connector, lambda own: own.fetch_balance())
+        answer = await self._ask(methodcaller("fetch_balance"))
         with understood(self._exchange.id):
             return convert.balances(answer)
 
     async def permissions(self) -> Permissions:
-        connector = await self._in_use()
-        return await self._exchange.call(connector, permissions.ask)
+        return await self._ask(permissions.ask)
 
     async def close(self) -> None:
         self._credentials = None
         self._connector = None
+
+    async def _ask(self, ask: Callable[[Any], Awaitable[T]]) -> T:
+        connector = await self._in_use()
+        if (first := _FIRST_CALL.get(self._exchange.id)) and not self._is_prepared:
+            await self._exchange.call(connector, methodcaller(first))
+            self._is_prepared = True
+        return await self._exchange.call(connector, ask)
 
     async def _in_use(self) -> Any:
         loaded = await self._exchange.loaded()

@@ -72,7 +72,8 @@ def balances(answer: Raw) -> list[Balance]:
 def _balance(asset: str, held: Raw) -> Balance:
     free, used, total = (number(held.get(name)) for name in ("free", "used", "total"))
     if total and free and Decimal(total) == Decimal(free):
-        total = free  # ccxt computes it, and drops the zeros at the end that the exchange wrote
+        # ccxt computes one of the two, and drops the zeros at the end that the exchange wrote.
+        free = total = max(free, total, key=len)
     return Balance(asset=asset, free=free, used=used, total=total)
 
 

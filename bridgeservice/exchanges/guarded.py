@@ -142,4 +142,6 @@ class Guarded(ccxt.Exchange):  # type: ignore[misc]  # ccxt ships no types
             self.line.breaker.answered()
         if status in _TOO_OFTEN:
             self.line.throttle.cool_down(named_pause(headers, body))
+        # ccxt takes a refusal of credentials that once were right for a ban. A ban is told by its status, above.
+        self.options.pop("hasAlreadyAuthenticatedSuccessfully", None)
         return super().handle_errors(status, status_text, url, method, headers, body, *rest)

@@ -101,7 +101,8 @@ class Markets:
         """
         before = self._bare.options
         known = templates.SHARED_OPTIONS | _PASSING
-        return all(before.get(name) == value for name, value in loader.options.items() if name not in known)
+        filled = (name for name, value in loader.options.items() if value and value != before.get(name))
+        return known.issuperset(filled)
 
     async def _keep(self, instruments: Instruments, loader: Any) -> None:
         try:

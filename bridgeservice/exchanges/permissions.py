@@ -83,7 +83,8 @@ def _kucoin(answer: Mapping[str, Any]) -> Permissions:
     return Permissions(
         read=Permission.YES,
         trade=_any(granted, "trade", "spot", "margin", "futures", "unified"),
-        withdraw=_any(granted, "withdraw", "withdrawal"),
+        # "Transfer" is the older name: it covers withdrawals and transfers between accounts.
+        withdraw=_any(granted, "transfer", "withdraw", "withdrawal"),
     )
 
 

@@ -46,6 +46,12 @@ SHARED = DESCRIBED | MARKETS | WAY
 # The same within ``options``: an index of the markets by another of their names, as large as they are.
 SHARED_OPTIONS = frozenset({"marketsByAltname"})
 
+# What exchanges say when they refuse credentials, and ccxt takes for an error of another kind.
+REFUSALS: Mapping[str, Mapping[str, type[Exception]]] = {
+    "kraken": {"EAPI:Invalid signature": ccxt.AuthenticationError},
+    "okx": {"50119": ccxt.AuthenticationError},  # the API key does not exist
+}
+
 _CONTAINERS = (dict, list, set)
 
 _classes: dict[str, type[Guarded]] = {}
@@ -65,6 +71,8 @@ def make(exchange_id: str, environment: Environment, options: Options, session: 
         }
     )
     template.options["maxRetriesOnFailure"] = 0  # ccxt would send an order again
+    for ancestor in type(template).__mro__:  # okxus is an okx too
+        template.exceptions.setdefault("exact", {}).update(REFUSALS.get(ancestor.__name__, {}))
     template.line = line = _line(template, options)
     if environment is Environment.SANDBOX:
         _enter_sandbox(template)
