@@ -7,17 +7,18 @@ whether a request is a repetition are decided by the database's constraints, nev
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
+from keyservice.credentials import columns, hint, identity
 from keyservice.enums import Environment
 from keyservice.keyring import Keyring
 from keyservice.records import ApiKey, AuditEvent, Caller, Page, Position
 from keyservice.repetition import Repetition, claim
 from keyservice.store import api_keys, audit, clients, requests
 from keyservice.store.api_keys import Filter, NewKey, Secrets
-from keyservice.validation import Violations
 from servicekit.catalogue import Catalogue
 from servicekit.credentials import Credentials
 from servicekit.database.engine import Database
 from servicekit.errors import Aborted, FailedPrecondition, NotFound
+from servicekit.validation import Violations
 
 PAPER = "paper"
 
@@ -162,16 +163,16 @@ class Custody:
         self, exchange: str, credentials: Credentials, client_id: UUID, key_id: UUID, *, version: int
     ) -> Secrets:
         master_key_id, sealed = self._keyring.seal(
-            credentials.columns(), client_id=client_id, row_id=key_id, secret_version=version
+            columns(credentials), client_id=client_id, row_id=key_id, secret_version=version
         )
         # Paper keys are all alike: a client may have as many as it has labels.
-        identity = None if exchange == PAPER else credentials.identity()
+        known_by = None if exchange == PAPER else identity(credentials)
         return Secrets(
             sealed=sealed,
             key_id=master_key_id,
             secret_version=version,
-            key_hint=credentials.hint(),
-            fingerprint=None if identity is None else self._keyring.fingerprint(exchange, identity),
+            key_hint=hint(credentials),
+            fingerprint=None if known_by is None else self._keyring.fingerprint(exchange, known_by),
         )
 
 

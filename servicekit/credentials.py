@@ -1,15 +1,7 @@
 """Credentials in the clear: a type that cannot be printed, compared or copied into a log by accident."""
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Final
-
-# The columns that hold one sealed value each.
-FIELDS: Final = ("api_key", "api_secret", "passphrase", "extra")
-
-_HINT_LENGTH = 4
-# A hint of a short key would be a good part of it.
-_SHORTEST_HINTED = 3 * _HINT_LENGTH
 
 
 class Credentials:
@@ -43,27 +35,3 @@ class Credentials:
             if value:
                 yield name, value
         yield from ((name, value) for name, value in sorted(self.extra.items()) if value)
-
-    def hint(self) -> str:
-        """The last four characters of the api key, for people to recognise it by."""
-        return self.api_key[-_HINT_LENGTH:] if len(self.api_key) >= _SHORTEST_HINTED else ""
-
-    def identity(self) -> bytes | None:
-        """What makes two sets of credentials the same key: the api key, or everything where there is none."""
-        if self.api_key:
-            return self.api_key.encode()
-        given = dict(self.named())
-        return json.dumps(given, sort_keys=True).encode() if given else None
-
-    def columns(self) -> dict[str, bytes]:
-        """What is to be sealed, by column; absent credentials have none."""
-        values = {name: value.encode() for name, value in self.named() if name not in self.extra}
-        extra = {name: value for name, value in self.extra.items() if value}
-        return values | ({"extra": json.dumps(extra, sort_keys=True).encode()} if extra else {})
-
-    @classmethod
-    def from_columns(cls, columns: Mapping[str, bytes]) -> "Credentials":
-        """The reverse of ``columns``."""
-        values = {name: value.decode() for name, value in columns.items()}
-        extra = json.loads(values.pop("extra", "{}"))
-        return cls(extra=extra, **values)

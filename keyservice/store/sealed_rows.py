@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from keyservice import models
-from servicekit.credentials import FIELDS
+from keyservice.credentials import FIELDS
 
 _table = models.ExchangeApiKey
 _sealed = tuple(getattr(_table, name) for name in FIELDS)

@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import insert, update
 
 from keyservice import models
+from keyservice.credentials import FIELDS
 from keyservice.keyring import Keyring, KeyUnreadable, open_keyring
 from keyservice.store import api_keys
 from keyservice.store.api_keys import Secrets
-from servicekit.credentials import FIELDS
 from servicekit.database.engine import Database
 from servicekit.database.options import DatabaseOptions
 from servicekit.database.url import DatabaseUrl

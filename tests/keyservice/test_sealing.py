@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from keyservice.credentials import FIELDS
 from keyservice.sealing import KEY_BYTES, Context, MalformedKey, MasterKey, NotOpened, fingerprint
-from servicekit.credentials import FIELDS
 
 KEY = MasterKey(MasterKey.generate())
 CLIENTS = (UUID(int=secrets.randbits(128)), UUID(int=secrets.randbits(128)))

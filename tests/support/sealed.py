@@ -10,9 +10,9 @@ from pydantic import SecretStr
 from sqlalchemy import insert, select, text
 
 from keyservice import models
+from keyservice.credentials import FIELDS
 from keyservice.keyring import Keyring
 from keyservice.sealing import MasterKey
-from servicekit.credentials import FIELDS
 from servicekit.database.engine import Database
 
 

@@ -1,0 +1,33 @@
+"""Pointing an unmodified ccxt exchange to a simulator."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.simulator.accounts import AccountKeys
+from tests.simulator.simulator import Simulator
+
+Urls = Any
+"""A string, or a dictionary of such, as deep as ccxt likes."""
+
+
+def pointed_at(exchange: Any, base: str) -> Any:
+    """The exchange, with ``base`` in place of scheme and host in all URLs of its API."""
+    exchange.urls["api"] = moved(exchange.urls["api"], base)
+    return exchange
+
+
+def moved(urls: Urls, base: str) -> Urls:
+    if isinstance(urls, dict):
+        return {name: moved(url, base) for name, url in urls.items()}
+    return base + urlsplit(urls).path if isinstance(urls, str) else urls
+
+
+def connected(exchange_class: Any, simulator: Simulator, keys: AccountKeys | None = None) -> Any:
+    """A ccxt exchange that talks to the simulator, in strings, and with these credentials if any."""
+    config = {} if keys is None else {"apiKey": keys.api_key, "secret": keys.secret}
+    if keys and keys.passphrase:
+        config["password"] = keys.passphrase
+    exchange = exchange_class(config)
+    exchange.number = str
+    exchange.enableRateLimit = False
+    return pointed_at(exchange, simulator.url(exchange.id))
