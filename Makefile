@@ -73,6 +73,7 @@ bench: $(INSTALLED) ## Measure: custody beside raw gRPC and asyncpg, the chain o
 	@$(RUN) benchmarks.custody
 	@$(RUN) benchmarks.rpc_chain --uvloop
 	@$(RUN) benchmarks.start
+	@$(RUN) benchmarks.instruments
 
 dist: $(INSTALLED) ## Build the wheel and the source distribution.
 	@$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist
