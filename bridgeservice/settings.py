@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from bridgeservice.exchanges.options import Options
+from bridgeservice.exchanges.paper import PaperOptions
 from servicekit.config import Address, Duration, PositiveDuration, ServiceSettings, StringMap
 
 _A_MINUTE = timedelta(minutes=1)
@@ -66,7 +67,7 @@ class BridgeServiceSettings(ServiceSettings):
     """What page tokens are authenticated with. When it is not set, a random key: then a token is good for this
     run of this bridge only."""
 
-    paper_seed: int = 1
+    paper_seed: str = "keybridge"
     """From what the prices of the exchange `paper` are made; the same seed gives the same prices."""
 
     paper_latency: Duration = Field(timedelta(0), le=_A_MINUTE)
@@ -74,6 +75,9 @@ class BridgeServiceSettings(ServiceSettings):
 
     paper_failure_rate: float = Field(0.0, ge=0, le=1)
     """Which part of the calls to `paper` fails, for demonstrations."""
+
+    paper_prices_from: str = ""
+    """The exchange whose real prices `paper` shall have; when it is not set, `paper` makes its own."""
 
     @property
     def exchange_options(self) -> Options:
@@ -84,6 +88,13 @@ class BridgeServiceSettings(ServiceSettings):
             egress_address=self.egress_address,
             request_timeout=self.request_timeout,
             rate_share=self.rate_share,
+        )
+
+    @property
+    def paper_options(self) -> PaperOptions:
+        """What of the settings concerns `paper`."""
+        return PaperOptions(
+            seed=self.paper_seed, latency=self.paper_latency, failure_rate=self.paper_failure_rate
         )
 
     @field_validator("exchange_urls")

@@ -22,6 +22,21 @@ STARTING_BALANCES: Final[Mapping[str, Decimal]] = {
     "USDT": Decimal(10_000),
 }
 
+CAPABILITIES: Final = (
+    "cancelOrder",
+    "createOrder",
+    "fetchBalance",
+    "fetchMarkets",
+    "fetchMyTrades",
+    "fetchOHLCV",
+    "fetchOpenOrders",
+    "fetchOrder",
+    "fetchOrderBook",
+    "fetchTicker",
+    "fetchTickers",
+)
+"""What it can do, as ccxt names it."""
+
 
 @dataclass(frozen=True, slots=True)
 class PaperOptions:

@@ -5,8 +5,11 @@ Nothing here imports it.
 """
 
 import asyncio
+import concurrent.futures
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
+from typing import TypeVar
 
 from bridgeservice.exchanges import plugins
 from bridgeservice.exchanges.exchange import Environment, Exchange
@@ -15,6 +18,8 @@ from bridgeservice.exchanges.options import Options
 from bridgeservice.exchanges.plugins import Plugin, Provider
 from servicekit.catalogue import Catalogue
 from servicekit.errors import FailedPrecondition, Unavailable
+
+T = TypeVar("T")
 
 
 class Registry:
@@ -34,17 +39,17 @@ class Registry:
         self._instruments = instruments
         self._providers = dict(built_in) | {each.exchange.id: each.provider for each in plugged_in}
         self._exchanges: dict[tuple[str, Environment], Exchange] = {}
-        self._ccxt: asyncio.Task[ModuleType] | None = None
+        self._ccxt: asyncio.Future[ModuleType] | None = None
         self._closed = False
 
     @property
     def catalogue(self) -> Catalogue:
         return self._catalogue
 
-    def start(self) -> asyncio.Task[ModuleType]:
+    def start(self) -> asyncio.Future[ModuleType]:
         """Begin to import ccxt, once. Without this it begins with the first exchange that needs it."""
         if self._ccxt is None:
-            self._ccxt = asyncio.create_task(asyncio.to_thread(_import_ccxt))
+            self._ccxt = _in_a_thread_of_its_own(_import_ccxt)
         return self._ccxt
 
     async def capabilities(self, exchange_id: str) -> Sequence[str]:
@@ -79,6 +84,8 @@ class Registry:
     async def close(self) -> None:
         """Close every exchange that was made."""
         self._closed = True
+        if self._ccxt is not None:
+            self._ccxt.cancel()
         exchanges = list(self._exchanges.values())
         self._exchanges.clear()
         await asyncio.gather(*(exchange.close() for exchange in exchanges))
@@ -107,6 +114,21 @@ class Registry:
                 reason="SANDBOX_UNSUPPORTED",
                 metadata={"exchange": exchange_id},
             )
+
+
+def _in_a_thread_of_its_own(work: Callable[[], T]) -> asyncio.Future[T]:
+    """Like ``asyncio.to_thread``, but a process that has to stop does not wait for it."""
+    done: concurrent.futures.Future[T] = concurrent.futures.Future()
+    done.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except Exception as error:  # noqa: BLE001 - the boundary of the thread: who waits for it is told
+            done.set_exception(error)
+
+    threading.Thread(target=run, name="ccxt", daemon=True).start()
+    return asyncio.wrap_future(done)
 
 
 def _import_ccxt() -> ModuleType:
