@@ -65,7 +65,7 @@ class CcxtExchange:
         self._closed = False
 
     async def markets(self) -> Mapping[str, Market]:
-        return (await self._markets.get()).markets
+        return (await self.loaded()).markets
 
     async def ticker(self, symbol: str) -> Ticker:
         loaded = await self._with(symbol)
@@ -132,16 +132,13 @@ class CcxtExchange:
 
     async def loaded(self) -> Loaded:
         """The template with the markets, for a session."""
-        self.refuse_if_closed()
-        return await self._markets.get()
-
-    def refuse_if_closed(self) -> None:
         if self._closed:
             raise Unavailable(
                 f"The connection to {self.id} is closed.",
                 reason="EXCHANGE_UNAVAILABLE",
                 metadata={"exchange": self.id},
             )
+        return await self._markets.get()
 
     async def call(self, connector: Any, ask: Callable[[Any], Awaitable[T]]) -> T:
         """Make a call into ccxt: only our errors leave it, and a clock that differs is set once."""

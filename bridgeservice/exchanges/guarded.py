@@ -103,6 +103,8 @@ class Guarded(ccxt.Exchange):  # type: ignore[misc]  # ccxt ships no types
     ) -> Any:
         if not url.startswith(self.line.base_url):
             raise ccxt.NotSupported("a request outside of the base URL that the settings name")
+        if self.session.closed:
+            raise ccxt.ExchangeClosedByUser("the exchange was closed meanwhile")
         started = monotonic()
         self.timeout = 1000 * self._time_for_one_request()
         try:

@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from bridgeservice.exchanges.ccxt_exchange import CcxtExchange
-from bridgeservice.exchanges.exchange import Environment, Owner, Session
+from bridgeservice.exchanges.ccxt_exchange import CcxtExchange, CcxtSession
+from bridgeservice.exchanges.exchange import Environment, Owner
 from bridgeservice.exchanges.instruments import Description, Instruments, Stored
 from bridgeservice.exchanges.options import Options
 from servicekit.credentials import Credentials
@@ -40,7 +40,7 @@ async def connected(
         await exchange.close()
 
 
-def session(exchange: CcxtExchange, simulator: Simulator, **account: Any) -> Session:
+def session(exchange: CcxtExchange, simulator: Simulator, **account: Any) -> CcxtSession:
     """A connector in use, for a new account that is as the arguments say."""
     return exchange.session(credentials(simulator.add_account(exchange.id, **account)), OWNER)
 

@@ -9,7 +9,8 @@ from datetime import timedelta
 import ccxt
 import pytest
 
-from bridgeservice.exchanges.exchange import Balance, Permission
+from bridgeservice.exchanges.ccxt_exchange import CcxtExchange
+from bridgeservice.exchanges.exchange import Balance, Environment, Permission
 from servicekit.credentials import Credentials
 from servicekit.errors import (
     DeadlineExceeded,
@@ -138,6 +139,18 @@ class TestMarketData:
         assert len(book.bids) == len(book.asks) == 2
         assert candles[0].time < candles[1].time
 
+    async def test_tickers_are_asked_for_one_by_one_where_there_is_no_call_for_all(
+        self, simulator: Simulator
+    ) -> None:
+        async with connected(simulator, "gate") as exchange:
+            assert len(await exchange.tickers([])) > 2
+            exchange.has = {}
+
+            assert list(await exchange.tickers(["ETH/USDT", "BTC/USDT"])) == ["ETH/USDT", "BTC/USDT"]
+            with pytest.raises(FailedPrecondition) as refused:
+                await exchange.tickers([])
+            assert refused.value.reason == "NOT_SUPPORTED"
+
     async def test_an_unknown_symbol_is_refused_with_the_right_one(self, simulator: Simulator) -> None:
         async with connected(simulator, "okx") as exchange:
             with pytest.raises(InvalidArgument) as refused:
@@ -225,17 +238,28 @@ class TestLimits:
         # Two may go at once, for an interval of idleness; each of the others waits for its turn.
         assert times[-1] - times[0] >= 6 * interval * 0.9
 
-    async def test_the_clock_is_set_once_and_then_the_difference_is_reported(
-        self, simulator: Simulator
-    ) -> None:
+    async def test_a_clock_that_differs_is_set_and_the_request_made_again(self, simulator: Simulator) -> None:
         async with connected(simulator, "binance") as exchange:
             own = session(exchange, simulator)
-            await own.balances()
-            connector = own._connector  # type: ignore[attr-defined]
+            connector = await own._in_use()
             connector.options["timeDifference"] = 3_600_000
 
             assert await own.balances() == []
             assert abs(connector.options["timeDifference"]) < 5000
+
+    async def test_a_clock_that_differs_again_is_reported(self, simulator: Simulator) -> None:
+        async def in_vain() -> None:
+            """Stands for a server whose clock jumps."""
+
+        async with connected(simulator, "binance") as exchange:
+            own = session(exchange, simulator)
+            connector = await own._in_use()
+            connector.options["timeDifference"] = 3_600_000
+            connector.load_time_difference = in_vain
+
+            with pytest.raises(Unavailable) as reported:
+                await own.balances()
+            assert reported.value.reason == "CLOCK_SKEW"
 
 
 class TestOutages:
@@ -323,3 +347,27 @@ async def test_a_request_to_another_host_than_the_settings_name_is_not_sent(simu
 
         with pytest.raises(ccxt.NotSupported, match="outside of the base URL"):
             await connector.fetch("https://api.gateio.ws/api/v4/spot/time")
+
+
+async def test_requests_go_through_the_proxy_that_the_settings_name() -> None:
+    asked: list[str] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readline()).decode().split()[1])
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(proxy, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        options = replace(
+            QUICK, urls={"okx": "http://venue.invalid/okx"}, proxy_url=f"http://127.0.0.1:{port}"
+        )
+        exchange = CcxtExchange("okx", Environment.LIVE, options)
+        with pytest.raises(KeybridgeError):
+            await exchange.markets()
+        await exchange.close()
+
+    assert asked
+    assert all(url.startswith("http://venue.invalid/okx/") for url in asked)

@@ -109,7 +109,7 @@ async def test_old_ones_serve_while_new_ones_are_loaded_and_reach_connectors_in_
 
         assert "SHARP/USDT" in await exchange.markets()
         assert (await exchange.ticker("SHARP/USDT")).last == "1.25"
-        assert own._connector.markets is (await exchange.loaded()).template.markets  # type: ignore[attr-defined]
+        assert own._connector.markets is (await exchange.loaded()).template.markets
 
 
 async def test_old_ones_serve_on_when_new_ones_cannot_be_had(simulator: Simulator) -> None:
