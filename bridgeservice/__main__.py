@@ -11,6 +11,8 @@ from bridgeservice.accounts import Accounts
 from bridgeservice.directory import Directory
 from bridgeservice.exchange_calls import ExchangeCalls
 from bridgeservice.exchanges import plugins
+from bridgeservice.exchanges.exchange import Environment
+from bridgeservice.exchanges.paper import paper_provider
 from bridgeservice.exchanges.registry import Registry
 from bridgeservice.housekeeping import Housekeeping
 from bridgeservice.market_data import MarketData
@@ -22,6 +24,7 @@ from bridgeservice.servicer import BridgeServicer, Identity, UseCases
 from bridgeservice.sessions import Sessions
 from bridgeservice.settings import BridgeServiceSettings
 from bridgeservice.single_flight import SingleFlight
+from bridgeservice.store.instruments import InstrumentStore
 from bridgeservice.v1 import trading_bridge_pb2
 from bridgeservice.verification import Verification
 from servicekit import command_line, logs, startup
@@ -45,7 +48,7 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
     metrics = Metrics()
     identity = Identity(str(uuid4()), datetime.now(UTC), version(), settings.egress_address)
     async with AsyncExitStack() as stack:
-        ready = None
+        database = ready = None
         # In production the step is taken in any case: it refuses a database that nobody named.
         if startup.names_database(settings) or settings.environment == "production":
             database = await stack.enter_async_context(
@@ -55,8 +58,15 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
             ready = database.ready
         else:
             _log.warning("runs without a database: orders will be refused, and nothing is remembered")
+        paper = paper_provider(
+            settings.paper_options, database, lambda name: exchanges.get(name, Environment.LIVE)
+        )
         exchanges = Registry(
-            Catalogue.load(), settings.exchange_options, built_in={}, plugged_in=plugins.installed()
+            Catalogue.load(),
+            settings.exchange_options,
+            built_in={"paper": paper},
+            plugged_in=plugins.installed(),
+            instruments=None if database is None else InstrumentStore(database),
         )
         stack.push_async_callback(exchanges.close)
         calls = ExchangeCalls(
