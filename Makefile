@@ -75,6 +75,7 @@ bench: $(INSTALLED) ## Measure: custody beside raw gRPC and asyncpg, the chain o
 	@$(RUN) benchmarks.start
 	@$(RUN) benchmarks.instruments
 	@$(RUN) benchmarks.connectors
+	@$(RUN) benchmarks.bridge --uvloop
 
 dist: $(INSTALLED) ## Build the wheel and the source distribution.
 	@$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist

@@ -11,9 +11,8 @@ from bridgeservice.accounts import Accounts
 from bridgeservice.directory import Directory
 from bridgeservice.exchange_calls import ExchangeCalls
 from bridgeservice.exchanges import plugins
-from bridgeservice.exchanges.exchange import Environment, Exchange
-from bridgeservice.exchanges.paper import CAPABILITIES, paper_factory
-from bridgeservice.exchanges.plugins import Provider
+from bridgeservice.exchanges.exchange import Environment
+from bridgeservice.exchanges.paper import paper_provider
 from bridgeservice.exchanges.registry import Registry
 from bridgeservice.housekeeping import Housekeeping
 from bridgeservice.market_data import MarketData
@@ -59,18 +58,15 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
             ready = database.ready
         else:
             _log.warning("runs without a database: orders will be refused, and nothing is remembered")
-
-        async def real_prices() -> Exchange:
-            return await exchanges.get(settings.paper_prices_from, Environment.LIVE)
-
-        prices_from = real_prices if settings.paper_prices_from else None
-        make_paper = paper_factory(settings.paper_options, database, prices_from=prices_from)
+        paper = paper_provider(
+            settings.paper_options, database, lambda name: exchanges.get(name, Environment.LIVE)
+        )
         exchanges = Registry(
             Catalogue.load(),
             settings.exchange_options,
-            built_in={"paper": Provider(make_paper, CAPABILITIES)},
+            built_in={"paper": paper},
             plugged_in=plugins.installed(),
-            instruments=InstrumentStore(database) if database else None,
+            instruments=None if database is None else InstrumentStore(database),
         )
         stack.push_async_callback(exchanges.close)
         calls = ExchangeCalls(

@@ -1,13 +1,15 @@
 """What TradingBridge can be told: the variables that begin with BRIDGESERVICE_."""
 
+import re
 from datetime import timedelta
+from decimal import Decimal
 from typing import Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from bridgeservice.exchanges.options import Options
-from bridgeservice.exchanges.paper import PaperOptions
+from bridgeservice.exchanges.paper import STARTING_BALANCES, PaperOptions
 from servicekit.config import Address, Duration, PositiveDuration, ServiceSettings, StringMap
 
 _A_MINUTE = timedelta(minutes=1)
@@ -15,6 +17,7 @@ _AN_HOUR = timedelta(hours=1)
 _A_DAY = timedelta(days=1)
 _A_YEAR = timedelta(days=365)
 _MOST_CALLS = 2**31 - 1
+_AMOUNT = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?")
 
 
 class BridgeServiceSettings(ServiceSettings):
@@ -76,8 +79,13 @@ class BridgeServiceSettings(ServiceSettings):
     paper_failure_rate: float = Field(0.0, ge=0, le=1)
     """Which part of the calls to `paper` fails, for demonstrations."""
 
-    paper_prices_from: str = ""
-    """The exchange whose real prices `paper` shall have; when it is not set, `paper` makes its own."""
+    paper_balances: StringMap = Field(
+        default_factory=lambda: {asset: str(amount) for asset, amount in STARTING_BALANCES.items()}
+    )
+    """What a new account on `paper` begins with, as a JSON object: asset to amount."""
+
+    paper_prices_from: str = Field("", max_length=64)
+    """The exchange whose prices `paper` has, where it shall have real ones."""
 
     @property
     def exchange_options(self) -> Options:
@@ -92,10 +100,29 @@ class BridgeServiceSettings(ServiceSettings):
 
     @property
     def paper_options(self) -> PaperOptions:
-        """What of the settings concerns `paper`."""
+        """What of the settings concerns the exchange `paper`."""
         return PaperOptions(
-            seed=self.paper_seed, latency=self.paper_latency, failure_rate=self.paper_failure_rate
+            seed=self.paper_seed,
+            latency=self.paper_latency,
+            failure_rate=self.paper_failure_rate,
+            balances={asset: Decimal(amount) for asset, amount in self.paper_balances.items()},
+            prices_from=self.paper_prices_from,
         )
+
+    @field_validator("paper_balances")
+    @classmethod
+    def _check_balances(cls, balances: dict[str, str]) -> dict[str, str]:
+        for asset, amount in balances.items():
+            if not (asset and _AMOUNT.fullmatch(amount)):
+                raise ValueError(f"should have a decimal number, such as 0.5, for {asset or 'each asset'}")
+        return balances
+
+    @field_validator("paper_prices_from")
+    @classmethod
+    def _check_source(cls, name: str) -> str:
+        if name.lower() == "paper":
+            raise ValueError("should name another exchange than paper, or none")
+        return name
 
     @field_validator("exchange_urls")
     @classmethod

@@ -11,6 +11,7 @@ from typing import Final
 from bridgeservice.exchanges.exchange import Candle, Environment, Exchange, Market, OrderBook, Owner, Ticker
 from bridgeservice.exchanges.paper_prices import Clock, Prices, RealPrices, SyntheticPrices
 from bridgeservice.exchanges.paper_session import PaperSession, Terms
+from bridgeservice.exchanges.plugins import Provider
 from servicekit.credentials import Credentials
 from servicekit.database.engine import Database
 from servicekit.errors import FailedPrecondition, Unavailable
@@ -21,7 +22,6 @@ STARTING_BALANCES: Final[Mapping[str, Decimal]] = {
     "SHARP": Decimal(1000),
     "USDT": Decimal(10_000),
 }
-
 CAPABILITIES: Final = (
     "cancelOrder",
     "createOrder",
@@ -35,14 +35,13 @@ CAPABILITIES: Final = (
     "fetchTicker",
     "fetchTickers",
 )
-"""What it can do, as ccxt names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PaperOptions:
     """How the paper exchange behaves."""
 
-    seed: str = "keybridge"
+    seed: int = 1
     """Another seed is another course of prices."""
     latency: timedelta = timedelta(0)
     """How long each call takes longer than it must."""
@@ -52,6 +51,8 @@ class PaperOptions:
     """The share of its cost that an order pays."""
     balances: Mapping[str, Decimal] = field(default_factory=lambda: STARTING_BALANCES)
     """What a new account begins with."""
+    prices_from: str = ""
+    """The exchange whose prices it has; empty for prices of its own."""
 
 
 def now() -> datetime:
@@ -118,23 +119,21 @@ class PaperExchange:
             )
 
 
-def paper_factory(
+def paper_provider(
     options: PaperOptions,
     database: Database | None,
+    find: Callable[[str], Awaitable[Exchange]],
     *,
-    prices_from: Callable[[], Awaitable[Exchange]] | None = None,
     clock: Clock = now,
-) -> Callable[[Environment], PaperExchange]:
-    """What makes the exchange when it is first asked for. ``prices_from`` finds the real exchange whose prices
-    it shall have; without one they are synthetic.
-    """
-    prices: Prices = (
-        SyntheticPrices(options.seed, clock) if prices_from is None else RealPrices(prices_from, clock)
-    )
+) -> Provider:
+    """What makes the exchange when it is first asked for. ``find`` is asked for the one that it has its prices from."""
+    prices: Prices = SyntheticPrices(options.seed, clock)
+    if options.prices_from:
+        prices = RealPrices(lambda: find(options.prices_from), clock)
 
-    def make(environment: Environment) -> PaperExchange:
+    def open_exchange(environment: Environment) -> PaperExchange:
         if environment is not Environment.LIVE:
             raise FailedPrecondition("paper has no sandbox: it is one.", reason="SANDBOX_UNSUPPORTED")
         return PaperExchange(options, prices, database, clock=clock)
 
-    return make
+    return Provider(open_exchange, CAPABILITIES)

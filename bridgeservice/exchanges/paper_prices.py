@@ -108,7 +108,7 @@ class RealPrices:
 class SyntheticPrices:
     """Prices that are made from a seed and the time."""
 
-    def __init__(self, seed: str, clock: Clock) -> None:
+    def __init__(self, seed: int, clock: Clock) -> None:
         self._clock = clock
         self._books = {symbol: _Book(seed, market) for symbol, market in PAPER_MARKETS.items()}
         self._markets = {symbol: market.as_market() for symbol, market in PAPER_MARKETS.items()}
@@ -168,7 +168,7 @@ class SyntheticPrices:
 class _Book:
     """One synthetic market: the feed's whole numbers, as prices and amounts."""
 
-    def __init__(self, seed: str, market: PaperMarket) -> None:
+    def __init__(self, seed: int, market: PaperMarket) -> None:
         self._market = market
         self._daily_volume = int(market.daily_volume / market.amount_step)
         reference = int(market.reference / market.price_step)

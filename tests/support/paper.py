@@ -3,16 +3,16 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from uuid import uuid4
 
 from bridgeservice.enums import OrderSide, OrderType
-from bridgeservice.exchanges.exchange import Environment, Owner
-from bridgeservice.exchanges.paper import PaperOptions, paper_factory
+from bridgeservice.exchanges.exchange import Environment, Exchange, Owner
+from bridgeservice.exchanges.paper import PaperExchange, PaperOptions, paper_provider
 from bridgeservice.exchanges.paper_orders import OrderRequest
 from bridgeservice.exchanges.paper_session import PaperSession
 from servicekit.credentials import Credentials
 from servicekit.database.engine import Database
 
-OWNER = Owner("client_1", "paper")
 NOON = datetime(2026, 11, 21, 12, 0, 30, tzinfo=UTC)
 
 
@@ -29,6 +29,25 @@ class FixedClock:
         self.now += timedelta(**by)
 
 
+def new_owner() -> Owner:
+    """One that nobody was before, so that tests can share a database."""
+    return Owner(f"client_{uuid4()}", "paper")
+
+
+def make(
+    options: PaperOptions, database: Database | None, clock: FixedClock, *others: tuple[str, Exchange]
+) -> PaperExchange:
+    """The exchange as the bridge has it, where these are the others."""
+
+    async def find(name: str) -> Exchange:
+        return dict(others)[name]
+
+    provider = paper_provider(options, database, find, clock=clock)
+    exchange = provider.open(Environment.LIVE)
+    assert isinstance(exchange, PaperExchange)
+    return exchange
+
+
 @dataclass
 class Paper:
     """The exchange, its clock, and one connector of it."""
@@ -36,10 +55,11 @@ class Paper:
     database: Database | None
     options: PaperOptions = field(default_factory=PaperOptions)
     clock: FixedClock = field(default_factory=FixedClock)
+    owner: Owner = field(default_factory=new_owner)
 
     def __post_init__(self) -> None:
-        self.exchange = paper_factory(self.options, self.database, clock=self.clock)(Environment.LIVE)
-        self.session = self.of(OWNER)
+        self.exchange = make(self.options, self.database, self.clock)
+        self.session = self.of(self.owner)
 
     def of(self, owner: Owner) -> PaperSession:
         return self.exchange.session(Credentials(), owner)

@@ -4,19 +4,19 @@ import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal, localcontext
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from bridgeservice.enums import OrderSide, OrderType, PaperOrderState
-from bridgeservice.exchanges.exchange import Environment, Exchange, Owner, Session, Ticker
+from bridgeservice.exchanges.exchange import Environment, Exchange, Session, Ticker
 from bridgeservice.exchanges.paper import (
     STARTING_BALANCES,
     PaperExchange,
     PaperOptions,
-    paper_factory,
+    paper_provider,
 )
 from bridgeservice.exchanges.paper_orders import EXACT, OrderRequest, PaperOrder
 from bridgeservice.exchanges.paper_prices import SyntheticPrices
@@ -25,7 +25,7 @@ from servicekit.database.engine import Database
 from servicekit.database.options import DatabaseOptions
 from servicekit.database.url import DatabaseUrl
 from servicekit.errors import FailedPrecondition, Unavailable
-from tests.support.paper import OWNER, FixedClock, Paper
+from tests.support.paper import FixedClock, Paper, make, new_owner
 
 SYMBOLS = ("BTC/USDT", "ETH/USDT", "ETH/BTC", "SHARP/USDT")
 
@@ -45,19 +45,19 @@ steps = some.lists(
 Step = tuple[str, OrderSide, OrderType, int, int, int, bool]
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None)
 @given(steps)
 def test_what_orders_move_is_conserved_to_the_last_digit(
-    database_url: DatabaseUrl, steps: list[Step]
+    shared_database_url: DatabaseUrl, steps: list[Step]
 ) -> None:
-    asyncio.run(trade(database_url, steps))
+    asyncio.run(trade(shared_database_url, steps))
 
 
 async def trade(url: DatabaseUrl, steps: list[Step]) -> None:
     database = Database(DatabaseOptions(url=url, pool_size=2))
     try:
         paper = Paper(database)
-        session = paper.of(Owner(f"client_{uuid4()}", "paper"))
+        session = paper.session
         ids: list[UUID] = []
         for symbol, side, kind, share, about, pause, cancels in steps:
             ticker = await paper.exchange.ticker(symbol)
@@ -101,34 +101,33 @@ def expected(orders: list[PaperOrder]) -> dict[str, tuple[Decimal, Decimal]]:
 
 
 async def test_it_is_an_exchange_like_any_other(make_database: Callable[[], Database]) -> None:
-    make: Callable[[Environment], Exchange] = paper_factory(PaperOptions(), make_database())
-    exchange = make(Environment.LIVE)
-    session: Session = exchange.session(Credentials(), OWNER)
+    exchange: Exchange = make(PaperOptions(), make_database(), FixedClock())
+    session: Session = exchange.session(Credentials(), new_owner())
     assert [each.asset for each in await session.balances()] == sorted(STARTING_BALANCES)
     await session.close()
     await exchange.close()
 
 
+async def no_other(name: str) -> Exchange:
+    raise AssertionError(name)
+
+
 def test_it_has_no_sandbox() -> None:
     with pytest.raises(FailedPrecondition) as caught:
-        paper_factory(PaperOptions(), None)(Environment.SANDBOX)
+        paper_provider(PaperOptions(), None, no_other).open(Environment.SANDBOX)
     assert caught.value.reason == "SANDBOX_UNSUPPORTED"
 
 
 async def test_it_has_a_real_exchanges_prices_when_asked() -> None:
-    real = Paper(None, PaperOptions(seed="elsewhere")).exchange
-
-    async def find() -> Exchange:
-        return real
-
-    exchange = paper_factory(PaperOptions(), None, prices_from=find, clock=FixedClock())(Environment.LIVE)
+    real = Paper(None, PaperOptions(seed=2)).exchange
+    exchange = make(PaperOptions(prices_from="kraken"), None, FixedClock(), ("kraken", real))
     assert await exchange.tickers([]) == await real.tickers([])
     assert await exchange.tickers([]) != await Paper(None).exchange.tickers([])
 
 
 async def test_it_fails_as_often_as_it_is_told() -> None:
     exchange = Paper(None, PaperOptions(failure_rate=1)).exchange
-    session = exchange.session(Credentials(), OWNER)
+    session = exchange.session(Credentials(), new_owner())
     for ask in (
         lambda: exchange.ticker("BTC/USDT"),
         lambda: exchange.tickers([]),
@@ -157,7 +156,7 @@ async def test_each_call_takes_as_long_as_it_is_told() -> None:
         pauses.append(seconds)
 
     options, clock = PaperOptions(latency=timedelta(milliseconds=250)), FixedClock()
-    exchange = PaperExchange(options, SyntheticPrices("", clock), None, clock=clock, pause=pause)
+    exchange = PaperExchange(options, SyntheticPrices(1, clock), None, clock=clock, pause=pause)
     await exchange.ticker("BTC/USDT")
     await exchange.order_book("BTC/USDT", 1)
     assert pauses == [0.25, 0.25]

@@ -26,14 +26,14 @@ def clock() -> FixedClock:
 
 @pytest.fixture
 def prices(clock: FixedClock) -> SyntheticPrices:
-    return SyntheticPrices("a seed", clock)
+    return SyntheticPrices(1, clock)
 
 
 class RealExchange(PaperExchange):
     """Stands for an exchange elsewhere, and offers what a test says."""
 
     def __init__(self, clock: FixedClock, offers: Mapping[str, Ticker]) -> None:
-        super().__init__(PaperOptions(), SyntheticPrices("elsewhere", clock), None, clock=clock)
+        super().__init__(PaperOptions(), SyntheticPrices(2, clock), None, clock=clock)
         self.offers = offers
 
     async def markets(self) -> Mapping[str, Market]:

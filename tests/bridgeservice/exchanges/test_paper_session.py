@@ -2,18 +2,20 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from uuid import uuid4
 
 import pytest
 
 from bridgeservice.enums import OrderSide, PaperOrderState
-from bridgeservice.exchanges.exchange import Balance, Owner, Permission, Permissions
-from bridgeservice.exchanges.paper import STARTING_BALANCES, PaperOptions
+from bridgeservice.exchanges.exchange import Balance, Owner, Permission, Permissions, Ticker
+from bridgeservice.exchanges.paper import STARTING_BALANCES, PaperExchange, PaperOptions
+from bridgeservice.exchanges.paper_prices import SyntheticPrices
+from servicekit.credentials import Credentials
 from servicekit.database.engine import Database
-from servicekit.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
-from tests.support.paper import Paper, limit, market
+from servicekit.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from tests.support.paper import FixedClock, Paper, limit, make, market, new_owner
 
 BUY, SELL = OrderSide.BUY, OrderSide.SELL
 NOTHING = Decimal(0)
@@ -29,7 +31,8 @@ async def test_a_new_account_has_what_it_starts_with(paper: Paper) -> None:
 
 
 async def test_it_is_made_once_whoever_races(make_database: Callable[[], Database]) -> None:
-    replicas = [Paper(make_database()) for _ in range(3)]
+    owner = new_owner()
+    replicas = [Paper(make_database(), owner=owner) for _ in range(3)]
     orders = [replica.session.place(market(SELL, "0.1")) for replica in replicas]
     reads = [replica.session.balances() for replica in replicas for _ in range(3)]
     await asyncio.gather(*orders, *reads)
@@ -39,7 +42,7 @@ async def test_it_is_made_once_whoever_races(make_database: Callable[[], Databas
 
 
 async def test_an_account_is_its_connectors_alone(paper: Paper) -> None:
-    others = [paper.of(Owner("client_1", "paper:2")), paper.of(Owner("client_2", "paper"))]
+    others = [paper.of(Owner(paper.owner.account_name, "paper:2")), paper.of(new_owner())]
     bid, _ = await paper.offers("BTC/USDT")
     order = await paper.session.place(limit(SELL, "1", bid * 2))
     for other in others:
@@ -148,7 +151,7 @@ async def test_replicas_that_match_one_order_fill_it_once(make_database: Callabl
     _, ask = await paper.offers("BTC/USDT")
     order = await paper.session.place(limit(BUY, "0.1", ask - 1))
     paper.clock.go_on(days=30)
-    replicas = [Paper(make_database(), clock=paper.clock) for _ in range(3)]
+    replicas = [Paper(make_database(), clock=paper.clock, owner=paper.owner) for _ in range(3)]
     seen = await asyncio.gather(*(replica.session.order(order.id) for replica in replicas for _ in range(3)))
     assert len(set(seen)) == 1
     assert seen[0].fill is not None
@@ -159,7 +162,8 @@ async def test_replicas_that_match_one_order_fill_it_once(make_database: Callabl
 async def test_of_orders_that_race_for_the_same_money_only_those_it_pays_for_are_filled(
     make_database: Callable[[], Database],
 ) -> None:
-    replicas = [Paper(make_database()) for _ in range(3)]
+    owner = new_owner()
+    replicas = [Paper(make_database(), owner=owner) for _ in range(3)]
     orders = [replica.session.place(market(SELL, "0.3")) for replica in replicas for _ in range(2)]
     ended = await asyncio.gather(*orders, return_exceptions=True)
     refused = [each for each in ended if isinstance(each, BaseException)]
@@ -192,7 +196,9 @@ async def test_a_client_order_id_is_used_once_in_a_connector(paper: Paper) -> No
         await paper.session.place(market(SELL, "0.2", client_order_id=given))
     assert caught.value.reason == "DUPLICATE_ORDER_ID"
     assert (await paper.holdings())["BTC"] == (Decimal("0.9"), NOTHING)
-    await paper.of(Owner("client_1", "paper:2")).place(market(SELL, "0.2", client_order_id=given))
+    await paper.of(Owner(paper.owner.account_name, "paper:2")).place(
+        market(SELL, "0.2", client_order_id=given)
+    )
 
 
 async def test_an_order_that_is_over_is_not_canceled(paper: Paper) -> None:
@@ -225,3 +231,39 @@ async def test_without_a_database_only_what_is_kept_is_refused_and_the_setting_i
         with pytest.raises(FailedPrecondition, match="set BRIDGESERVICE_DATABASE_URL") as caught:
             await ask()
         assert caught.value.reason == "DATABASE_REQUIRED"
+
+
+class Vague(PaperExchange):
+    """A real exchange that tells no more of a market than a test says."""
+
+    said = Ticker("BTC/USDT")
+
+    async def ticker(self, symbol: str) -> Ticker:
+        assert symbol == self.said.symbol
+        return self.said
+
+    async def tickers(self, symbols: Sequence[str]) -> Mapping[str, Ticker]:
+        return {symbol: await self.ticker(symbol) for symbol in symbols}
+
+
+async def test_with_a_real_exchanges_prices_an_order_is_filled_by_what_that_exchange_tells(
+    make_database: Callable[[], Database],
+) -> None:
+    clock = FixedClock()
+    real = Vague(PaperOptions(), SyntheticPrices(1, clock), None)
+    options = PaperOptions(prices_from="real")
+    session = make(options, make_database(), clock, ("real", real)).session(Credentials(), new_owner())
+    with pytest.raises(Unavailable, match="no price for BTC/USDT") as caught:
+        await session.place(market(SELL, "0.1"))
+    assert caught.value.reason == "EXCHANGE_UNAVAILABLE"
+    waits = await session.place(limit(SELL, "0.2", "10"))
+    assert waits.state is PaperOrderState.OPEN
+    real.said = Ticker("BTC/USDT", last="9")
+    sold = await session.place(market(SELL, "0.1"))
+    assert sold.fill is not None
+    assert sold.fill.price == 9
+    assert await session.open_orders() == [waits]
+    real.said = Ticker("BTC/USDT", bid="11", ask="12")
+    filled = await session.order(waits.id)
+    assert filled.fill is not None
+    assert (filled.fill.price, filled.fill.time) == (Decimal(10), clock.now)
