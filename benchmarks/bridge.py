@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import grpc
@@ -22,10 +23,11 @@ from bridgeservice.records import Connector
 from bridgeservice.v1 import trading_bridge_pb2 as pb
 from servicekit.credentials import Credentials
 from tests.support.bridge_service import Bridge, connector_request, running
+from tests.support.fake_exchanges import FakeExchange
 from tests.support.probe import PROBE, Echo, ProbeStub, eventually, plain_channel
 
 ROUNDS, WORKERS, CALLS_EACH = 12, 50, 40
-PAIRS, READS, HANGING = 10, 300, 1000
+PAIRS, READS, HANGING = 10, 800, 1000
 
 Work = Callable[[], Awaitable[object]]
 
@@ -89,6 +91,10 @@ async def p99(bridge: Bridge) -> float:
     return statistics.quantiles(took, n=100)[98] * 1000
 
 
+def hang(exchange: FakeExchange, due: int) -> bool:
+    return exchange.asked["balances"] == due
+
+
 async def hanging(bridge: Bridge) -> None:
     """Pairs of the same reads, with and without a thousand calls that hang on another exchange."""
     for number in range(HANGING):
@@ -101,10 +107,10 @@ async def hanging(bridge: Bridge) -> None:
     for _ in range(PAIRS):
         alone = await p99(bridge)
         stuck.gate = asyncio.Event()
-        before = stuck.asked["balances"]
         requests = [pb.GetPortfolioRequest(account_name=f"stuck {number}") for number in range(HANGING)]
+        due = stuck.asked["balances"] + HANGING
         calls = [asyncio.ensure_future(bridge.stub.GetPortfolio(each, timeout=60)) for each in requests]
-        await eventually(lambda due=before + HANGING: stuck.asked["balances"] == due, "all hang", 60)
+        await eventually(partial(hang, stuck, due), "all hang", 60)
         ratios.append(await p99(bridge) / alone)
         stuck.gate.set()
         await asyncio.gather(*calls)
