@@ -254,16 +254,16 @@ class Binance(Dialect):
 
     def _open_orders(self, call: Call, account: Account) -> Json:
         market = self._market(call) if "symbol" in call.params else None
-        return [order_info(order) for order in account.list(market, is_open=True)]
+        return [order_info(order) for order in account.select(market, is_open=True)]
 
     def _cancel_all(self, call: Call, account: Account) -> Json:
-        orders = account.list(self._market(call), is_open=True)
+        orders = account.select(self._market(call), is_open=True)
         if not orders:
             raise UnknownOrderError
         return [order_info(self.venue.cancel(account, order)) for order in orders]
 
     def _all_orders(self, call: Call, account: Account) -> Json:
-        return [order_info(order) for order in account.list(self._market(call))]
+        return [order_info(order) for order in account.select(self._market(call))]
 
     def _my_trades(self, call: Call, account: Account) -> Json:
         market, order_id = self._market(call), call.params.get("orderId")
