@@ -155,6 +155,7 @@ class Account:
         return sorted(fills, key=lambda trade: trade.id)
 
     def holding(self, asset: str) -> Holding:
+        """Of this asset, from now on also when there is none."""
         return self.holdings.setdefault(asset, Holding())
 
     def may(self, permission: Permission) -> bool:

@@ -8,7 +8,7 @@ import hmac
 import json
 from decimal import Decimal
 
-from tests.simulator.accounts import Account, Order, Permission, Status, Trade
+from tests.simulator.accounts import Account, Holding, Order, Permission, Status, Trade
 from tests.simulator.dialect import Answer, Call, Dialect, Json, RefusedError
 from tests.simulator.markets import Market, plain
 from tests.simulator.venue import (
@@ -180,13 +180,14 @@ class Binance(Dialect):
         ]
 
     def _coins(self, _: Call, account: Account) -> Json:
+        held = {asset: account.holdings.get(asset, Holding()) for asset in self.venue.assets}
         return [
             {
                 "coin": asset, "name": asset, "trading": True, "isLegalMoney": False,
-                "free": plain(account.holding(asset).free), "locked": plain(account.holding(asset).used),
+                "free": plain(holding.free), "locked": plain(holding.used),
                 "depositAllEnable": True, "withdrawAllEnable": True, "networkList": [],
             }
-            for asset in self.venue.assets
+            for asset, holding in held.items()
         ]  # fmt: skip
 
     def _restrictions(self, _: Call, account: Account) -> Json:

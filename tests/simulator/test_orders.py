@@ -39,6 +39,14 @@ async def test_every_digit_of_a_balance_arrives(name: str, simulator: Simulator,
     assert Decimal(balance["BTC"]["free"]).compare(Decimal(balance["BTC"]["total"])) == 0
 
 
+async def test_a_balance_has_only_what_the_account_holds(
+    name: str, simulator: Simulator, connect: Connect
+) -> None:
+    exchange = await connect(name, simulator.add_account(name, balances={"BTC": "1"}))
+    await exchange.load_markets(reload=True)
+    assert set((await exchange.fetch_balance())["total"]) == {"BTC"}
+
+
 async def test_a_limit_order_below_the_book_rests_and_reserves(name: str, exchange: Any) -> None:
     order = await exchange.fetch_order((await resting(exchange))["id"], "BTC/USDT")
     assert (order["status"], order["type"], order["side"]) == ("open", "limit", "buy")
