@@ -155,6 +155,7 @@ class Account:
         return sorted(fills, key=lambda trade: trade.id)
 
     def holding(self, asset: str) -> Holding:
+        """Of this asset, from now on also when there is none."""
         return self.holdings.setdefault(asset, Holding())
 
     def may(self, permission: Permission) -> bool:
@@ -165,9 +166,9 @@ class Account:
         if order_id:
             order = self.orders.get(order_id)
             return order if order and market in (None, order.market) else None
-        return next((o for o in self.list(market)[::-1] if client_id and o.client_id == client_id), None)
+        return next((o for o in self.select(market)[::-1] if client_id and o.client_id == client_id), None)
 
-    def list(self, market: Market | None = None, *, is_open: bool | None = None) -> "list[Order]":
+    def select(self, market: Market | None = None, *, is_open: bool | None = None) -> list[Order]:
         """Orders, the earliest first."""
         return [
             order

@@ -8,7 +8,7 @@ import hmac
 import json
 from decimal import Decimal
 
-from tests.simulator.accounts import Account, Order, Permission, Status, Trade
+from tests.simulator.accounts import Account, Holding, Order, Permission, Status, Trade
 from tests.simulator.dialect import Answer, Call, Dialect, Json, RefusedError
 from tests.simulator.markets import Market, plain
 from tests.simulator.venue import (
@@ -180,13 +180,14 @@ class Binance(Dialect):
         ]
 
     def _coins(self, _: Call, account: Account) -> Json:
+        held = {asset: account.holdings.get(asset, Holding()) for asset in self.venue.assets}
         return [
             {
                 "coin": asset, "name": asset, "trading": True, "isLegalMoney": False,
-                "free": plain(account.holding(asset).free), "locked": plain(account.holding(asset).used),
+                "free": plain(holding.free), "locked": plain(holding.used),
                 "depositAllEnable": True, "withdrawAllEnable": True, "networkList": [],
             }
-            for asset in self.venue.assets
+            for asset, holding in held.items()
         ]  # fmt: skip
 
     def _restrictions(self, _: Call, account: Account) -> Json:
@@ -254,16 +255,16 @@ class Binance(Dialect):
 
     def _open_orders(self, call: Call, account: Account) -> Json:
         market = self._market(call) if "symbol" in call.params else None
-        return [order_info(order) for order in account.list(market, is_open=True)]
+        return [order_info(order) for order in account.select(market, is_open=True)]
 
     def _cancel_all(self, call: Call, account: Account) -> Json:
-        orders = account.list(self._market(call), is_open=True)
+        orders = account.select(self._market(call), is_open=True)
         if not orders:
             raise UnknownOrderError
         return [order_info(self.venue.cancel(account, order)) for order in orders]
 
     def _all_orders(self, call: Call, account: Account) -> Json:
-        return [order_info(order) for order in account.list(self._market(call))]
+        return [order_info(order) for order in account.select(self._market(call))]
 
     def _my_trades(self, call: Call, account: Account) -> Json:
         market, order_id = self._market(call), call.params.get("orderId")

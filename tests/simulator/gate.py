@@ -215,16 +215,16 @@ class Gate(Dialect):
 
     def _cancel_all(self, call: Call, account: Account) -> Json:
         wanted = call.params.get("currency_pair")
-        orders = account.list(self._market(wanted) if wanted else None, is_open=True)
+        orders = account.select(self._market(wanted) if wanted else None, is_open=True)
         return [{**order_info(self.venue.cancel(account, order)), "succeeded": True} for order in orders]
 
     def _orders(self, call: Call, account: Account) -> Json:
         market = self._market(call.params["currency_pair"])
-        return [order_info(o) for o in account.list(market, is_open=call.params["status"] == "open")]
+        return [order_info(o) for o in account.select(market, is_open=call.params["status"] == "open")]
 
     def _open_orders(self, _: Call, account: Account) -> Json:
         by_pair: dict[str, list[Json]] = {}
-        for order in account.list(is_open=True):
+        for order in account.select(is_open=True):
             info = order_info(order)
             by_pair.setdefault(info["currency_pair"], []).append(info)
         return [{"currency_pair": pair, "total": len(o), "orders": o} for pair, o in by_pair.items()]

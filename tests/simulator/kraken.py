@@ -228,7 +228,7 @@ class Kraken(Dialect):
         return {"count": 1}
 
     def _cancel_all(self, _: Call, account: Account) -> Json:
-        return {"count": len([self.venue.cancel(account, order) for order in account.list(is_open=True)])}
+        return {"count": len([self.venue.cancel(account, order) for order in account.select(is_open=True)])}
 
     def _query_orders(self, call: Call, account: Account) -> Json:
         found = [account.orders.get(order_id) for order_id in call.params["txid"].split(",")]
@@ -237,10 +237,10 @@ class Kraken(Dialect):
         return order_infos(order for order in found if order)
 
     def _open_orders(self, call: Call, account: Account) -> Json:
-        return {"open": order_infos(named(call, account.list(is_open=True)))}
+        return {"open": order_infos(named(call, account.select(is_open=True)))}
 
     def _closed_orders(self, call: Call, account: Account) -> Json:
-        closed = order_infos(named(call, account.list(is_open=False)))
+        closed = order_infos(named(call, account.select(is_open=False)))
         return {"closed": closed, "count": len(closed)}
 
     def _trades(self, _: Call, account: Account) -> Json:

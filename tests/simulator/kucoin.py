@@ -228,17 +228,17 @@ class Kucoin(Dialect):
 
     def _cancel_all(self, call: Call, account: Account) -> Json:
         market = self._market(call.params) if "symbol" in call.params else None
-        ended = [self.venue.cancel(account, order) for order in account.list(market, is_open=True)]
+        ended = [self.venue.cancel(account, order) for order in account.select(market, is_open=True)]
         if market:
             return "success"
         names = {f"{order.market.base}-{order.market.quote}" for order in ended}
         return {"succeedSymbols": sorted(names), "failedSymbols": []}
 
     def _active(self, call: Call, account: Account) -> Json:
-        return [order_info(order) for order in account.list(self._market(call.params), is_open=True)]
+        return [order_info(order) for order in account.select(self._market(call.params), is_open=True)]
 
     def _done(self, call: Call, account: Account) -> Json:
-        orders = account.list(self._market(call.params), is_open=False)
+        orders = account.select(self._market(call.params), is_open=False)
         return {"lastId": 0, "items": [order_info(order) for order in reversed(orders)]}
 
     def _fills(self, call: Call, account: Account) -> Json:

@@ -228,16 +228,16 @@ class Okx(Dialect):
         return [order_info(order)]
 
     def _pending(self, call: Call, account: Account) -> Json:
-        return self._list(call, account, is_open=True)
+        return self._listed(call, account, is_open=True)
 
     def _history(self, call: Call, account: Account) -> Json:
         wanted = call.params.get("state")
-        orders = self._list(call, account, is_open=False)
+        orders = self._listed(call, account, is_open=False)
         return [order for order in orders if wanted in (None, order["state"])]
 
-    def _list(self, call: Call, account: Account, *, is_open: bool) -> "list[Json]":
+    def _listed(self, call: Call, account: Account, *, is_open: bool) -> list[Json]:
         market = self._market(call.params) if "instId" in call.params else None
-        return [order_info(order) for order in reversed(account.list(market, is_open=is_open))]
+        return [order_info(order) for order in reversed(account.select(market, is_open=is_open))]
 
     def _fills(self, call: Call, account: Account) -> Json:
         market = self._market(call.params) if "instId" in call.params else None

@@ -149,7 +149,7 @@ class Venue:
         self.prices[symbol] = price
         bids, asks = self.book(market, 1)
         for account in self.accounts.values():
-            for order in account.list(market, is_open=True):
+            for order in account.select(market, is_open=True):
                 if order.price and (order.price >= asks[0][0] if order.is_buy else order.price <= bids[0][0]):
                     self.fill(order.id)
 
