@@ -70,7 +70,7 @@ class BridgeServiceSettings(ServiceSettings):
     """What page tokens are authenticated with. When it is not set, a random key: then a token is good for this
     run of this bridge only."""
 
-    paper_seed: str = "keybridge"
+    paper_seed: int = 1
     """From what the prices of the exchange `paper` are made; the same seed gives the same prices."""
 
     paper_latency: Duration = Field(timedelta(0), le=_A_MINUTE)
