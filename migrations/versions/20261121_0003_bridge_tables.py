@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+import sqlalchemy as sa
 from alembic import op
+from alembic.util import CommandError
 
 revision: str = "0003"
 down_revision: str | Sequence[str] | None = "0002"
@@ -132,6 +134,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    refuse_to_lose_accounts(op.get_bind())
     for table in (
         "paper_fills",
         "paper_orders",
@@ -141,3 +144,11 @@ def downgrade() -> None:
         "accounts",
     ):
         op.drop_table(table, schema="bridge")
+
+
+def refuse_to_lose_accounts(connection: sa.Connection) -> None:
+    """What hangs on an account is nowhere else: going back is for databases that were never used."""
+    if connection.scalar(sa.text("SELECT EXISTS (SELECT FROM bridge.accounts)")):
+        raise CommandError(
+            "bridge.accounts holds accounts, which this downgrade would destroy; nothing was changed"
+        )

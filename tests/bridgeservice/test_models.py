@@ -7,9 +7,11 @@ import asyncpg
 import pytest
 
 from bridgeservice import models
+from servicekit.database import migrate
 from servicekit.database.engine import Database
 from servicekit.database.schema import require_schema
 from servicekit.database.url import DatabaseUrl
+from servicekit.errors import StartupError
 from tests.support.old_database import plain_connection
 
 EXACT = "0.12345678901234567890"
@@ -143,3 +145,12 @@ async def test_what_history_hangs_on_is_not_removed(
         for table in ("accounts", "paper_accounts", "paper_orders"):
             with pytest.raises(asyncpg.IntegrityConstraintViolationError):
                 await connection.execute(f"DELETE FROM bridge.{table}")  # noqa: S608 - ours
+
+
+async def test_a_database_with_accounts_is_not_downgraded(
+    database_url: DatabaseUrl, parents: dict[str, UUID]
+) -> None:
+    with pytest.raises(StartupError, match="holds accounts, which this downgrade would destroy"):
+        await migrate.downgrade(database_url, "0002")
+    async with plain_connection(database_url) as connection:
+        assert await connection.fetchval("SELECT id FROM bridge.accounts") == parents["account_id"]
