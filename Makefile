@@ -69,10 +69,13 @@ migration: $(INSTALLED) ## Draft a migration from the models: make migration m="
 catalogue: $(INSTALLED) ## Renew the catalogue of exchanges from ccxt.
 	@$(RUN) bridgeservice.exchanges.catalogue --write
 
-bench: $(INSTALLED) ## Measure: custody beside raw gRPC and asyncpg, the chain of interceptors, the start.
+bench: $(INSTALLED) ## Measure: custody beside raw gRPC and asyncpg, the chain of interceptors, the start, connectors.
 	@$(RUN) benchmarks.custody
 	@$(RUN) benchmarks.rpc_chain --uvloop
 	@$(RUN) benchmarks.start
+	@$(RUN) benchmarks.instruments
+	@$(RUN) benchmarks.connectors
+	@$(RUN) benchmarks.bridge --uvloop
 
 dist: $(INSTALLED) ## Build the wheel and the source distribution.
 	@$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist

@@ -1,17 +1,39 @@
 """Runs TradingBridge, ``python -m bridgeservice``: reads from top to bottom, and builds every object once."""
 
+import secrets
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from uuid import uuid4
 
+from bridgeservice.accounts import Accounts
+from bridgeservice.directory import Directory
+from bridgeservice.exchange_calls import ExchangeCalls
+from bridgeservice.exchanges import plugins
+from bridgeservice.exchanges.exchange import Environment
+from bridgeservice.exchanges.paper import paper_provider
+from bridgeservice.exchanges.registry import Registry
+from bridgeservice.housekeeping import Housekeeping
+from bridgeservice.market_data import MarketData
 from bridgeservice.models import METADATA
-from bridgeservice.servicer import BridgeServicer
+from bridgeservice.portfolio import Portfolios
+from bridgeservice.prices import Prices
+from bridgeservice.readings import Readings
+from bridgeservice.servicer import BridgeServicer, Identity, UseCases
+from bridgeservice.sessions import Sessions
 from bridgeservice.settings import BridgeServiceSettings
+from bridgeservice.single_flight import SingleFlight
+from bridgeservice.store.instruments import InstrumentStore
 from bridgeservice.v1 import trading_bridge_pb2
+from bridgeservice.verification import Verification
 from servicekit import command_line, logs, startup
+from servicekit.catalogue import Catalogue
 from servicekit.metrics import Metrics
+from servicekit.paging import PageTokens, keyed
 from servicekit.rpc.binding import Service
 from servicekit.rpc.server import Server
+from servicekit.version import version
 
 _log = logs.get(__name__)
 
@@ -24,8 +46,9 @@ ONE_PROCESS_BECAUSE = (
 async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
     logs.configure(settings.log_level, settings.log_format)
     metrics = Metrics()
+    identity = Identity(str(uuid4()), datetime.now(UTC), version(), settings.egress_address)
     async with AsyncExitStack() as stack:
-        ready = None
+        database = ready = None
         # In production the step is taken in any case: it refuses a database that nobody named.
         if startup.names_database(settings) or settings.environment == "production":
             database = await stack.enter_async_context(
@@ -35,10 +58,49 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
             ready = database.ready
         else:
             _log.warning("runs without a database: orders will be refused, and nothing is remembered")
-        service = Service(trading_bridge_pb2.DESCRIPTOR.services_by_name["TradingBridge"], BridgeServicer())
+        paper = paper_provider(
+            settings.paper_options, database, lambda name: exchanges.get(name, Environment.LIVE)
+        )
+        exchanges = Registry(
+            Catalogue.load(),
+            settings.exchange_options,
+            built_in={"paper": paper},
+            plugged_in=plugins.installed(),
+            instruments=None if database is None else InstrumentStore(database),
+        )
+        stack.push_async_callback(exchanges.close)
+        calls = ExchangeCalls(
+            exchanges, timeout=settings.exchange_timeout, most_at_once=settings.exchange_calls_at_once
+        )
+        sessions = Sessions(calls, idle=settings.session_idle)
+        stack.push_async_callback(sessions.close)
+        flights = SingleFlight()
+        stack.push_async_callback(flights.close)
+        accounts = Accounts(sessions, keep_tombstones=settings.tombstone_ttl)
+        prices = Prices(calls, flights)
+        use_cases = UseCases(
+            accounts,
+            Verification(accounts, sessions, flights),
+            Portfolios(accounts, Readings(sessions, flights), prices),
+            MarketData(calls, flights),
+            Directory(exchanges),
+        )
+        token_key = settings.page_token_key
+        tokens = PageTokens(
+            keyed(token_key.get_secret_value().encode() if token_key else secrets.token_bytes())
+        )
+        servicer = BridgeServicer(identity, use_cases, exchanges.catalogue, tokens)
+        service = Service(trading_bridge_pb2.DESCRIPTOR.services_by_name["TradingBridge"], servicer)
         options = startup.server_options(settings, shares_port=shares_port)
         server = Server([service], options, metrics=metrics)
+        housekeeping = Housekeeping(
+            accounts, sessions, prices,
+            connector_ttl=settings.connector_ttl, session_idle=settings.session_idle,
+        )  # fmt: skip
         stop = await stack.enter_async_context(startup.serving(server, settings, metrics, ready=ready))
+        await stack.enter_async_context(startup.background(housekeeping.run()))
+        # Only now, so that the bridge serves before ccxt is there; who needs it waits for it.
+        exchanges.start()
         await stop.wait()
 
 

@@ -1,8 +1,23 @@
 """What TradingBridge can be told: the variables that begin with BRIDGESERVICE_."""
 
+import re
+from datetime import timedelta
+from decimal import Decimal
+from typing import Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from servicekit.config import Address, ServiceSettings
+from bridgeservice.exchanges.options import Options
+from bridgeservice.exchanges.paper import STARTING_BALANCES, PaperOptions
+from servicekit.config import Address, Duration, PositiveDuration, ServiceSettings, StringMap
+
+_A_MINUTE = timedelta(minutes=1)
+_AN_HOUR = timedelta(hours=1)
+_A_DAY = timedelta(days=1)
+_A_YEAR = timedelta(days=365)
+_MOST_CALLS = 2**31 - 1
+_AMOUNT = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?")
 
 
 class BridgeServiceSettings(ServiceSettings):
@@ -12,3 +27,115 @@ class BridgeServiceSettings(ServiceSettings):
 
     listen: Address = Address("127.0.0.1", 50052)
     """The address that TradingBridge answers on; port 0 lets the system choose one."""
+
+    max_concurrent_rpcs: int = Field(10_000, ge=1, le=_MOST_CALLS)
+    """How many calls may be under way at once; one more answers RESOURCE_EXHAUSTED. More than one exchange's
+    calls can use up, so that one that hangs leaves room for the others."""
+
+    max_concurrent_streams: int = Field(10_000, ge=1, le=_MOST_CALLS)
+    """How many calls may be under way at once on one connection; KeyService has one for all of its calls."""
+
+    exchange_calls_at_once: int = Field(2_000, ge=1, le=_MOST_CALLS)
+    """How many calls may wait for one exchange at once; one more answers RESOURCE_EXHAUSTED."""
+
+    exchange_timeout: PositiveDuration = Field(timedelta(seconds=30), le=_AN_HOUR)
+    """How long one question to an exchange may take in all, whatever the caller's deadline."""
+
+    request_timeout: PositiveDuration = Field(timedelta(seconds=10), le=_AN_HOUR)
+    """How long one HTTP request to an exchange may take, where the caller's deadline leaves more."""
+
+    exchange_urls: StringMap = Field(default_factory=dict)
+    """Base URLs that stand for an exchange's own, as a JSON object: a test net, a proxy, the simulator."""
+
+    proxy_url: SecretStr | None = None
+    """The HTTP proxy through which every exchange is called, for an egress address that does not change."""
+
+    egress_address: str = Field("", max_length=200)
+    """The address from which exchanges are called: what clients must put on an exchange's allow-list."""
+
+    rate_share: float = Field(1.0, gt=0, le=10)
+    """The part of an exchange's rate limit that this bridge uses, where several share an egress address; above 1
+    where an exchange has raised it."""
+
+    connector_ttl: PositiveDuration = Field(_A_DAY, le=_A_YEAR)
+    """How long a connector is held that KeyService does not confirm; then it is forgotten."""
+
+    tombstone_ttl: PositiveDuration = Field(2 * _A_DAY, le=_A_YEAR)
+    """How long the revision of a removed connector is remembered, so that a late push cannot bring it back."""
+
+    session_idle: PositiveDuration = Field(10 * _A_MINUTE, le=_A_DAY)
+    """How long a connector stays ready for use once nobody uses it; then it goes back to rest."""
+
+    page_token_key: SecretStr | None = None
+    """What page tokens are authenticated with. When it is not set, a random key: then a token is good for this
+    run of this bridge only."""
+
+    paper_seed: int = 1
+    """From what the prices of the exchange `paper` are made; the same seed gives the same prices."""
+
+    paper_latency: Duration = Field(timedelta(0), le=_A_MINUTE)
+    """How long `paper` takes to answer, for demonstrations."""
+
+    paper_failure_rate: float = Field(0.0, ge=0, le=1)
+    """Which part of the calls to `paper` fails, for demonstrations."""
+
+    paper_balances: StringMap = Field(
+        default_factory=lambda: {asset: str(amount) for asset, amount in STARTING_BALANCES.items()}
+    )
+    """What a new account on `paper` begins with, as a JSON object: asset to amount."""
+
+    paper_prices_from: str = Field("", max_length=64)
+    """The exchange whose prices `paper` has, where it shall have real ones."""
+
+    @property
+    def exchange_options(self) -> Options:
+        """What of the settings concerns exchanges."""
+        return Options(
+            urls=self.exchange_urls,
+            proxy_url=self.proxy_url.get_secret_value() if self.proxy_url else "",
+            egress_address=self.egress_address,
+            request_timeout=self.request_timeout,
+            rate_share=self.rate_share,
+        )
+
+    @property
+    def paper_options(self) -> PaperOptions:
+        """What of the settings concerns the exchange `paper`."""
+        return PaperOptions(
+            seed=self.paper_seed,
+            latency=self.paper_latency,
+            failure_rate=self.paper_failure_rate,
+            balances={asset: Decimal(amount) for asset, amount in self.paper_balances.items()},
+            prices_from=self.paper_prices_from,
+        )
+
+    @field_validator("paper_balances")
+    @classmethod
+    def _check_balances(cls, balances: dict[str, str]) -> dict[str, str]:
+        for asset, amount in balances.items():
+            if not (asset and _AMOUNT.fullmatch(amount)):
+                raise ValueError(f"should have a decimal number, such as 0.5, for {asset or 'each asset'}")
+        return balances
+
+    @field_validator("paper_prices_from")
+    @classmethod
+    def _check_source(cls, name: str) -> str:
+        if name.lower() == "paper":
+            raise ValueError("should name another exchange than paper, or none")
+        return name
+
+    @field_validator("exchange_urls")
+    @classmethod
+    def _check_urls(cls, urls: dict[str, str]) -> dict[str, str]:
+        for name, url in urls.items():
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"should have a URL that begins with http:// or https:// for {name}")
+        return urls
+
+    @model_validator(mode="after")
+    def _check_tombstones(self) -> Self:
+        if self.tombstone_ttl < self.connector_ttl:
+            raise ValueError(
+                f"{self.variable('tombstone_ttl')} should not be shorter than {self.variable('connector_ttl')}"
+            )
+        return self

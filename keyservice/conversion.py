@@ -6,11 +6,11 @@ from google.protobuf.message import Message
 
 from bridgeservice.v1 import credentials_pb2, environment_pb2, permissions_pb2
 from keyservice import records
-from keyservice.credentials import Credentials
 from keyservice.enums import BridgeState, Environment, Permission
 from keyservice.repetition import Repetition
 from keyservice.v1 import api_key_pb2, audit_event_pb2, bridge_status_pb2, client_pb2
-from keyservice.validation import Violations
+from servicekit.credentials import Credentials
+from servicekit.validation import Violations
 
 _ENVIRONMENTS = {
     environment_pb2.ENVIRONMENT_UNSPECIFIED: Environment.LIVE,

@@ -7,7 +7,7 @@ whether a request is a repetition are decided by the database's constraints, nev
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from keyservice.credentials import Credentials
+from keyservice.credentials import columns, hint
 from keyservice.enums import Environment
 from keyservice.fingerprints import fingerprint_of
 from keyservice.keyring import Keyring
@@ -15,10 +15,11 @@ from keyservice.records import ApiKey, AuditEvent, Caller, Client, Page, Positio
 from keyservice.repetition import Repetition, claim
 from keyservice.store import api_keys, audit, clients, requests
 from keyservice.store.api_keys import Filter, NewKey, Secrets
-from keyservice.validation import Violations
 from servicekit.catalogue import Catalogue
+from servicekit.credentials import Credentials
 from servicekit.database.engine import Connection, Database
 from servicekit.errors import Aborted, FailedPrecondition, NotFound
+from servicekit.validation import Violations
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +159,13 @@ class Custody:
         self, exchange: str, credentials: Credentials, client_id: UUID, key_id: UUID, *, version: int
     ) -> Secrets:
         master_key_id, sealed = self._keyring.seal(
-            credentials.columns(), client_id=client_id, row_id=key_id, secret_version=version
+            columns(credentials), client_id=client_id, row_id=key_id, secret_version=version
         )
         return Secrets(
             sealed=sealed,
             key_id=master_key_id,
             secret_version=version,
-            key_hint=credentials.hint(),
+            key_hint=hint(credentials),
             fingerprint=fingerprint_of(self._keyring, exchange, credentials),
         )
 

@@ -2,8 +2,9 @@
 
 from typing import Final
 
-from keyservice.credentials import Credentials
+from keyservice.credentials import identity
 from keyservice.keyring import Keyring
+from servicekit.credentials import Credentials
 
 PAPER: Final = "paper"
 
@@ -13,5 +14,5 @@ def fingerprint_of(keyring: Keyring, exchange: str, credentials: Credentials) ->
 
     Paper keys are all alike: a client may have as many as it has labels.
     """
-    identity = None if exchange == PAPER else credentials.identity()
-    return None if identity is None else keyring.fingerprint(exchange, identity)
+    known_by = None if exchange == PAPER else identity(credentials)
+    return None if known_by is None else keyring.fingerprint(exchange, known_by)

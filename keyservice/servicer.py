@@ -1,7 +1,5 @@
 """KeyService's RPCs: check, convert, call one use case, convert back."""
 
-import copy
-
 from keyservice import conversion
 from keyservice.clients import Clients
 from keyservice.custody import ApiKeyChanges, ApiKeyOrder, Custody
@@ -9,9 +7,11 @@ from keyservice.paging import NotAToken, PageTokens
 from keyservice.records import Caller, Position
 from keyservice.store.api_keys import Filter
 from keyservice.v1 import key_service_pb2 as pb
-from keyservice.validation import LONGEST_EXTERNAL_ID, LONGEST_LABEL, LONGEST_NAME, Violations, required_id
+from keyservice.validation import LONGEST_EXTERNAL_ID, LONGEST_LABEL, LONGEST_NAME
+from servicekit import paging
 from servicekit.catalogue import Catalogue
 from servicekit.rpc.call import Call
+from servicekit.validation import Violations, required_id
 
 ANYBODY = "anonymous"
 """How the audit calls a caller who did not have to say who he is."""
@@ -187,10 +187,7 @@ class KeyServicer:
 
     def _place(self, check: Violations, request: _ListRequest) -> tuple[bytes, Position | None]:
         """The list that is asked for, without regard to pages, and where in it to go on."""
-        filters = copy.deepcopy(request)
-        filters.ClearField("page_size")
-        filters.ClearField("page_token")
-        listing = request.DESCRIPTOR.full_name.encode() + filters.SerializeToString(deterministic=True)
+        listing = paging.listing(request)
         try:
             return listing, self._tokens.read(request.page_token, listing)
         except NotAToken:

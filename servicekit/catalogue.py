@@ -47,7 +47,7 @@ class Catalogue:
         self._ids = {
             name: exchange.id for exchange in self.exchanges for name in (exchange.id, *exchange.aliases)
         }
-        self._retired = dict(retired)
+        self.retired = dict(retired)
 
     @classmethod
     def load(cls) -> Self:
@@ -87,7 +87,7 @@ class Catalogue:
 
     def retired_name(self, name: str) -> str | None:
         """What an exchange that can no longer be served was called; None for every other name."""
-        return self._retired.get(name.lower())
+        return self.retired.get(name.lower())
 
     def nearest(self, name: str, n: int = 3) -> list[str]:
         """At most ``n`` ids that begin or look like ``name``, best first, for a message to suggest."""

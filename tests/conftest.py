@@ -7,6 +7,7 @@ import os
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 pytest_plugins = [
+    "tests.support.bridge_service",
     "tests.support.key_service",
     "tests.support.logged",
     "tests.support.places",

@@ -157,12 +157,14 @@ class VerifyConnectorRequest(_message.Message):
     def __init__(self, account_name: _Optional[str] = ..., connector_name: _Optional[str] = ...) -> None: ...
 
 class VerifyConnectorResponse(_message.Message):
-    __slots__ = ("connector", "permissions")
+    __slots__ = ("connector", "permissions", "warning")
     CONNECTOR_FIELD_NUMBER: _ClassVar[int]
     PERMISSIONS_FIELD_NUMBER: _ClassVar[int]
+    WARNING_FIELD_NUMBER: _ClassVar[int]
     connector: _connector_pb2.Connector
     permissions: _permissions_pb2.Permissions
-    def __init__(self, connector: _Optional[_Union[_connector_pb2.Connector, _Mapping]] = ..., permissions: _Optional[_Union[_permissions_pb2.Permissions, _Mapping]] = ...) -> None: ...
+    warning: str
+    def __init__(self, connector: _Optional[_Union[_connector_pb2.Connector, _Mapping]] = ..., permissions: _Optional[_Union[_permissions_pb2.Permissions, _Mapping]] = ..., warning: _Optional[str] = ...) -> None: ...
 
 class RemoveConnectorRequest(_message.Message):
     __slots__ = ("account_name", "connector_name", "revision")

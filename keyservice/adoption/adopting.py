@@ -12,8 +12,9 @@ from uuid import UUID
 from pydantic import SecretStr
 
 from keyservice.adoption.duplicates import Superseded, superseded
-from keyservice.adoption.old_key import NotReadable, OldKey, hint, with_white_space
+from keyservice.adoption.old_key import NotReadable, OldKey, trimmed_hint, with_white_space
 from keyservice.adoption.report import Report, kept_report
+from keyservice.credentials import columns
 from keyservice.fingerprints import fingerprint_of
 from keyservice.keyring import Keyring
 from keyservice.store import adoption_events, waiting_rows
@@ -152,10 +153,10 @@ def _open(keyring: Keyring, key: OldKey, rows: list[WaitingRow]) -> _Opened:
         if fields := with_white_space(credentials):
             opened.white_space[row.id] = fields
         key_id, sealed = keyring.seal(
-            credentials.columns(), client_id=row.client_id, row_id=row.id, secret_version=row.secret_version
+            columns(credentials), client_id=row.client_id, row_id=row.id, secret_version=row.secret_version
         )
         fingerprint = fingerprint_of(keyring, row.exchange, credentials)
-        opened.adopted.append(AdoptedRow(row, key_id, sealed, hint(credentials), fingerprint))
+        opened.adopted.append(AdoptedRow(row, key_id, sealed, trimmed_hint(credentials), fingerprint))
     return opened
 
 

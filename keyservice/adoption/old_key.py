@@ -6,8 +6,9 @@ from typing import Final
 from cryptography.fernet import Fernet, InvalidToken
 from pydantic import SecretStr
 
-from keyservice.credentials import Credentials
+from keyservice.credentials import from_columns, hint
 from keyservice.sealing import MalformedKey, MasterKey
+from servicekit.credentials import Credentials
 from servicekit.errors import SettingsError
 
 
@@ -45,7 +46,7 @@ class OldKey:
             if opened is None:
                 raise NotReadable
             values[name] = opened
-        return Credentials.from_columns(values)
+        return from_columns(values)
 
     def _opened(self, token: str) -> bytes | None:
         """What a token holds; None if that is not for us, or can't have been a credential."""
@@ -62,6 +63,6 @@ def with_white_space(credentials: Credentials) -> list[str]:
     return [name for name, value in credentials.named() if value != value.strip()]
 
 
-def hint(credentials: Credentials) -> str:
+def trimmed_hint(credentials: Credentials) -> str:
     """The hint, without the newline that may have been pasted with the key."""
-    return Credentials(api_key=credentials.api_key.strip()).hint()
+    return hint(Credentials(api_key=credentials.api_key.strip()))

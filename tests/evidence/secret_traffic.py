@@ -12,7 +12,7 @@ from google.protobuf.message_factory import GetMessageClass
 from bridgeservice.v1.credentials_pb2 import Credentials
 from keyservice.v1 import api_key_pb2, client_pb2
 from keyservice.v1 import key_service_pb2 as pb
-from keyservice.validation import EXTRA_CREDENTIALS
+from servicekit.validation import EXTRA_CREDENTIALS
 from tests.evidence.heard import Listener
 from tests.evidence.planted import Planted
 

@@ -13,7 +13,7 @@ TAMPERINGS = {
     "acknowledged_keys_lost": "DELETE FROM exchange_api_keys WHERE label = '{label}'",
     "keys_doubled": (
         "INSERT INTO exchange_api_keys (client_id, exchange, label, connector_name)"
-        " SELECT client_id, 'okx', label, connector_name FROM exchange_api_keys LIMIT 1"
+        " SELECT client_id, 'okx', label, 'okx:' || label FROM exchange_api_keys LIMIT 1"
     ),
     "keys_unreadable": "UPDATE exchange_api_keys SET api_key = api_secret WHERE label = '{label}'",
     "contents_wrong": "UPDATE exchange_api_keys SET api_key = NULL WHERE label = '{label}'",

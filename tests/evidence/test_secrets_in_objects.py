@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from pydantic import SecretStr
 
-from keyservice.credentials import Credentials
+from keyservice.credentials import columns, hint
 from keyservice.custody import ApiKeyOrder
 from keyservice.enums import Environment
 from keyservice.keyring import Keyring, KeyUnreadable, open_keyring
@@ -20,6 +20,7 @@ from keyservice.sealing import Context, MalformedKey, MasterKey, NotOpened
 from keyservice.settings import KeyServiceSettings
 from keyservice.store.api_keys import NewKey, Secrets
 from servicekit import config, logs, startup
+from servicekit.credentials import Credentials
 from servicekit.database.engine import Database
 from servicekit.database.options import DatabaseOptions, connect_arguments
 from servicekit.database.url import DatabaseUrl, parse_url
@@ -53,8 +54,8 @@ def make_objects(planted: Planted) -> dict[str, object]:
         passphrase=planted.new("passphrase"),
         extra={"uid": planted.new("uid")},
     )
-    key_id, sealed = keyring.seal(credentials.columns(), client_id=CLIENT, row_id=ROW, secret_version=1)
-    stored = Secrets(sealed, key_id, 1, credentials.hint(), keyring.fingerprint("kraken", b"identity"))
+    key_id, sealed = keyring.seal(columns(credentials), client_id=CLIENT, row_id=ROW, secret_version=1)
+    stored = Secrets(sealed, key_id, 1, hint(credentials), keyring.fingerprint("kraken", b"identity"))
     repetition = Repetition("AddApiKey", uuid4(), planted.new("a request's body").encode())
     settings = config.load(
         KeyServiceSettings,

@@ -11,6 +11,8 @@ from servicekit.database.options import DatabaseOptions
 from servicekit.database.url import DatabaseUrl
 
 assert models.EncryptionKey.metadata is Base.metadata
+# The bridge's are there too where a test before has imported them.
+KEY_TABLES = [table for table in Base.metadata.sorted_tables if table.schema is None]
 
 
 @pytest.fixture
@@ -18,7 +20,7 @@ async def key_database_url(empty_database_url: DatabaseUrl) -> DatabaseUrl:
     """KeyService's tables, made from the models."""
     database = Database(DatabaseOptions(url=empty_database_url, pool_size=1))
     async with database.transaction() as connection:
-        await connection.run_sync(Base.metadata.create_all)
+        await connection.run_sync(Base.metadata.create_all, tables=KEY_TABLES)
     await database.close()
     return empty_database_url
 

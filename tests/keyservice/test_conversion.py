@@ -15,8 +15,8 @@ from keyservice.enums import BridgeReason, BridgeState, Environment, Permission
 from keyservice.records import ApiKey, AuditEvent, Client
 from keyservice.v1 import bridge_status_pb2 as bridge
 from keyservice.v1 import key_service_pb2 as pb
-from keyservice.validation import Violations
 from servicekit.errors import InvalidArgument
+from servicekit.validation import Violations
 
 NOW = datetime(2026, 11, 21, 10, 37, 0, 123456, tzinfo=UTC)
 

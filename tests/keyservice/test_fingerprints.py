@@ -1,16 +1,17 @@
 """The rule by which two rows hold the same API key."""
 
-from keyservice.credentials import Credentials
+from keyservice.credentials import from_columns
 from keyservice.fingerprints import fingerprint_of
 from keyservice.keyring import Keyring
 from keyservice.sealing import MasterKey
+from servicekit.credentials import Credentials
 from tests.support.sealed import new_key, new_values
 
 KEYRING = Keyring([MasterKey(new_key().get_secret_value())], bytes(32))
 
 
 def given() -> Credentials:
-    return Credentials.from_columns(new_values())
+    return from_columns(new_values())
 
 
 def test_the_same_api_key_of_an_exchange_has_the_same_fingerprint_whatever_its_secret_is() -> None:

@@ -357,7 +357,7 @@ def test_the_renamings_agree_with_the_catalogue() -> None:
 
 
 async def test_a_database_with_keys_is_not_downgraded(old: OldDatabase) -> None:
-    await migrate.upgrade(old.url)
+    await migrate.upgrade(old.url, "0002")
     before = dump(old.url)
     with pytest.raises(
         StartupError, match="exchange_api_keys holds keys, which this downgrade would destroy"

@@ -51,7 +51,7 @@ TRADING_BRIDGE_METHODS = {
     "DeleteAccount": ("account_name", ""),
     "AddConnector": (f"{CONNECTOR} exchange credentials environment revision verify", "connector"),
     "GetConnector": (CONNECTOR, "connector permissions"),
-    "VerifyConnector": (CONNECTOR, "connector permissions"),
+    "VerifyConnector": (CONNECTOR, "connector permissions warning"),
     "RemoveConnector": (f"{CONNECTOR} revision", ""),
     "ListConnectors": (f"account_name {PAGE}", "connectors next_page_token"),
     "GetPortfolio": (

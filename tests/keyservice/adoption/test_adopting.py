@@ -15,9 +15,10 @@ from pydantic import SecretStr
 
 from keyservice.adoption import Progress, adopt, kept_report
 from keyservice.adoption.old_key import OldKey
-from keyservice.credentials import Credentials
+from keyservice.credentials import columns, from_columns
 from keyservice.keyring import Keyring, open_keyring
 from keyservice.sealing import MasterKey
+from servicekit.credentials import Credentials
 from servicekit.database import migrate
 from servicekit.database.engine import Database
 from servicekit.database.options import DatabaseOptions
@@ -39,6 +40,7 @@ ADOPT = """
 import asyncio, os, sys
 from pydantic import SecretStr
 from keyservice.adoption import adopt
+from keyservice.credentials import columns, from_columns
 from keyservice.keyring import open_keyring
 from servicekit.database.engine import Database
 from servicekit.database.options import DatabaseOptions
@@ -317,7 +319,7 @@ async def test_a_key_that_was_added_since_is_newer_than_the_old_row(
     keyring = await migrated(old, database, master_key)
     row = (await api_keys(old.url))[key.id]
     added, plain = uuid4(), {name: value.encode() for name, value in key.values.items()}
-    await add_key(old.url, keyring, added, row["client_id"], Credentials.from_columns(plain))
+    await add_key(old.url, keyring, added, row["client_id"], from_columns(plain))
     await adopt(database, keyring, old.key)
     assert await live(old) == set()
     async with plain_connection(old.url) as connection:
@@ -328,7 +330,7 @@ async def add_key(
     url: DatabaseUrl, keyring: Keyring, key_id: UUID, client_id: UUID, credentials: Credentials
 ) -> None:
     """As AddApiKey stores one."""
-    master, sealed = keyring.seal(credentials.columns(), client_id=client_id, row_id=key_id, secret_version=1)
+    master, sealed = keyring.seal(columns(credentials), client_id=client_id, row_id=key_id, secret_version=1)
     fingerprint = keyring.fingerprint("kraken", credentials.api_key.encode())
     async with plain_connection(url) as connection:
         await connection.execute(

@@ -1,25 +1,28 @@
 """What a request must look like: the edges of each check, and words that help without telling a secret."""
 
 import secrets
+from enum import Enum
 from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyservice.credentials import Credentials
-from keyservice.enums import Environment
-from keyservice.validation import (
-    EXTRA_CREDENTIALS,
-    LONGEST_CREDENTIAL,
-    LONGEST_LABEL,
-    Violations,
-    required_id,
-)
 from servicekit.catalogue import Catalogue
+from servicekit.credentials import Credentials
 from servicekit.errors import InvalidArgument, Violation
+from servicekit.validation import EXTRA_CREDENTIALS, LONGEST_CREDENTIAL, Violations, required_id
 
 CATALOGUE = Catalogue.load()
+LONGEST_LABEL = 64
+
+
+class Environment(Enum):
+    """As each service has one, with values of its own."""
+
+    LIVE = 1
+    SANDBOX = 2
+
 
 PEM = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQ\n-----END EC PRIVATE KEY-----"
 

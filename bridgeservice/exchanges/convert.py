@@ -1,0 +1,158 @@
+"""ccxt's dictionaries as our records. Numbers stay the text that the exchange sent, in plain decimal notation.
+
+Whatever is not of the form that ccxt promises raises a ``LookupError``, ``TypeError`` or ``ValueError``, which
+``understood`` makes an error of ours.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from ccxt.base.decimal_to_precision import DECIMAL_PLACES, TICK_SIZE
+
+from bridgeservice.exchanges.exchange import Balance, Candle, Market, MarketType, OrderBook, Ticker
+from servicekit.errors import Unavailable
+
+# ccxt ships no types: what comes from it is a mapping of anything.
+Raw = Mapping[str, Any]
+
+_PLAIN = re.compile(r"-?\d+(\.\d+)?\Z", re.ASCII)
+_MARKET_TYPES = {kind.value: kind for kind in MarketType}
+# A number beyond this is no amount of anything, and writing out its zeros would cost memory.
+_LARGEST_EXPONENT = 64
+
+
+@contextmanager
+def understood(exchange: str) -> Iterator[None]:
+    """An answer that ccxt or we stumble over is the exchange's failure: one status, and nothing of the answer."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise Unavailable(
+            f"{exchange} gave an answer that cannot be understood.",
+            reason="EXCHANGE_BAD_RESPONSE",
+            metadata={"exchange": exchange, "cause": type(error).__name__},
+        ) from None
+
+
+def number(value: object) -> str:
+    """A decimal string with the digits that were given; empty for None."""
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else str(value)
+    if _PLAIN.match(text):
+        return text
+    return _written_out(text)
+
+
+def _written_out(text: str) -> str:
+    parsed = Decimal(text)
+    if not parsed.is_finite() or abs(parsed.adjusted()) > _LARGEST_EXPONENT:
+        raise ValueError("not an amount")
+    return format(parsed, "f")
+
+
+def moment(milliseconds: object) -> datetime | None:
+    """ccxt's time; None where it gives none."""
+    return None if milliseconds is None else datetime.fromtimestamp(int(str(milliseconds)) / 1000, UTC)
+
+
+def balances(answer: Raw) -> list[Balance]:
+    """What there is something of, by asset."""
+    if not answer["info"] and answer["info"] != []:
+        # An empty object is no account: ccxt would make it one that holds nothing.
+        raise ValueError("no balances")
+    found = (_balance(asset, answer[asset]) for asset in answer["total"])
+    return sorted((each for each in found if _is_something(each)), key=lambda each: each.asset)
+
+
+def _balance(asset: str, held: Raw) -> Balance:
+    free, used, total = (number(held.get(name)) for name in ("free", "used", "total"))
+    if total and free and Decimal(total) == Decimal(free):
+        # ccxt computes one of the two, and drops the zeros at the end that the exchange wrote.
+        free = total = max(free, total, key=len)
+    return Balance(asset=asset, free=free, used=used, total=total)
+
+
+def _is_something(balance: Balance) -> bool:
+    return any(Decimal(each) for each in (balance.free, balance.used, balance.total) if each)
+
+
+def ticker(answer: Raw) -> Ticker:
+    return Ticker(
+        symbol=answer["symbol"],
+        bid=number(answer.get("bid")),
+        ask=number(answer.get("ask")),
+        last=number(answer.get("last")),
+        volume=number(answer.get("baseVolume")),
+        time=moment(answer.get("timestamp")),
+    )
+
+
+def order_book(symbol: str, answer: Raw, depth: int) -> OrderBook:
+    return OrderBook(
+        symbol=symbol,
+        # ccxt sorts prices as text, where 9 comes after 10.
+        bids=sorted(_offers(answer["bids"]), key=_price, reverse=True)[:depth],
+        asks=sorted(_offers(answer["asks"]), key=_price)[:depth],
+        time=moment(answer.get("timestamp")),
+    )
+
+
+def _offers(answer: Sequence[Sequence[Any]]) -> list[tuple[str, str]]:
+    return [(number(offer[0]), number(offer[1])) for offer in answer]
+
+
+def _price(offer: tuple[str, str]) -> Decimal:
+    return Decimal(offer[0])
+
+
+def candle(answer: Sequence[Any]) -> Candle:
+    start = moment(answer[0])
+    if start is None:
+        raise ValueError("a candle without a time")
+    first, high, low, last, volume = (number(each) for each in answer[1:6])
+    return Candle(time=start, open=first, high=high, low=low, close=last, volume=volume)
+
+
+def markets(described: Mapping[str, Raw], precision_mode: int) -> dict[str, Market]:
+    """All markets by symbol."""
+    return {symbol: _market(each, precision_mode) for symbol, each in described.items()}
+
+
+def _market(described: Raw, precision_mode: int) -> Market:
+    precision = described.get("precision") or {}
+    limits = described.get("limits") or {}
+    return Market(
+        symbol=described["symbol"],
+        type=_MARKET_TYPES.get(described.get("type") or "", MarketType.OTHER),
+        base=described.get("base") or "",
+        quote=described.get("quote") or "",
+        settle=described.get("settle") or "",
+        active=described.get("active") is not False,
+        amount_step=_step(precision.get("amount"), precision_mode),
+        price_step=_step(precision.get("price"), precision_mode),
+        min_amount=_bound(limits, "amount", "min"),
+        max_amount=_bound(limits, "amount", "max"),
+        min_price=_bound(limits, "price", "min"),
+        max_price=_bound(limits, "price", "max"),
+        min_cost=_bound(limits, "cost", "min"),
+        max_cost=_bound(limits, "cost", "max"),
+        contract_size=number(described.get("contractSize")),
+    )
+
+
+def _step(precision: object, mode: int) -> str:
+    if precision is None:
+        return ""
+    if mode == TICK_SIZE:
+        return number(precision)
+    # A number of significant digits is no step.
+    return format(Decimal(1).scaleb(-int(str(precision))), "f") if mode == DECIMAL_PLACES else ""
+
+
+def _bound(limits: Raw, what: str, side: str) -> str:
+    return number((limits.get(what) or {}).get(side))

@@ -1,0 +1,149 @@
+"""What we change about a ccxt exchange: a class that is mixed in before ccxt's own, the same for all of them.
+
+Every request of every connector passes here. It waits for its turn, its answer is bounded, exact to the digit and
+JSON, and what the exchange says about coming again is heard.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import aiohttp
+import ccxt.async_support as ccxt
+
+from bridgeservice.exchanges.breaker import Breaker
+from bridgeservice.exchanges.limits import Throttle, named_pause, time_left
+from bridgeservice.exchanges.options import Options
+
+# ccxt writes headers and URLs, with keys and signatures in them, to its logger. This one passes nothing on, and
+# as no name is registered for it, no configuration of logging can change that.
+SILENT = logging.Logger("silent", level=logging.CRITICAL + 1)  # noqa: LOG001
+
+# Answers in which an exchange says that this address, not one account, has asked too often.
+_TOO_OFTEN = frozenset({418, 429})
+_SERVER_FAILED = 500
+# What is left of the caller's time for telling him that the exchange did not answer.
+_MARGIN = 0.05
+_SHORTEST_TIMEOUT = 0.05
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Line:
+    """What all connectors of one exchange share towards it."""
+
+    throttle: Throttle
+    breaker: Breaker
+    options: Options
+    base_url: str
+    """Where every request must go, if a setting says so; empty for the exchange's own hosts."""
+
+
+def exact_json(text: str) -> object:
+    """Parse JSON without turning a number into a float: every digit survives, as text."""
+    try:
+        return json.loads(text, parse_float=str)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+class Guarded(ccxt.Exchange):  # type: ignore[misc]  # ccxt ships no types
+    """Mixed in before an exchange's class; ``templates.py`` does so."""
+
+    line: Line
+
+    on_json_response = staticmethod(exact_json)
+
+    def __del__(self) -> None:
+        """Nothing: the HTTP session is not the connector's, and ccxt would warn that it is open."""
+
+    def open(self, lazy: bool = False) -> None:
+        """Nothing: the HTTP session is there already."""
+
+    def set_last_request(self, request: object) -> None:
+        """Nothing: ccxt would keep the signed request."""
+
+    async def throttle(self, cost: float | None = None) -> None:
+        self.line.breaker.admit()
+        await self.line.throttle.turn(1.0 if cost is None else float(cost))
+
+    async def load_markets(self, reload: bool = False, params: Mapping[str, object] = {}) -> Any:
+        """Return what is there without a task of its own, which ccxt makes each time."""
+        if self.markets and not reload:
+            return self.markets
+        return await super().load_markets(reload, params)
+
+    async def load_markets_helper(self, reload: bool = False, params: Mapping[str, object] = {}) -> Any:
+        """As ccxt does it, with the part that takes half a second for thousands of markets in a thread."""
+        del reload  # whoever asks for less than a load has been answered by ``load_markets``
+        currencies = None
+        if self.has["fetchCurrencies"] is True:
+            currencies = await self.fetch_currencies()
+            self.options["cachedCurrencies"] = currencies
+        markets = await self.fetch_markets(params)
+        self.options.pop("cachedCurrencies", None)
+        return await asyncio.to_thread(self.set_markets, markets, currencies)
+
+    def sign(self, *arguments: Any, **named: Any) -> Any:
+        try:
+            return super().sign(*arguments, **named)
+        except (ValueError, TypeError, LookupError, AssertionError):
+            # A secret that should have been base64, hexadecimal or a PEM block, and is not.
+            raise ccxt.AuthenticationError("the credentials are not of the form that signing needs") from None
+
+    async def fetch(
+        self,
+        url: str,
+        method: str = "GET",
+        headers: dict[str, Any] | None = None,
+        body: Any = None,
+    ) -> Any:
+        if not url.startswith(self.line.base_url):
+            raise ccxt.NotSupported("a request outside of the base URL that the settings name")
+        if self.session.closed:
+            raise ccxt.ExchangeClosedByUser("the exchange was closed meanwhile")
+        started = monotonic()
+        self.timeout = 1000 * self._time_for_one_request()
+        try:
+            answer = await super().fetch(url, method, headers, body)
+        except (asyncio.CancelledError, ccxt.RequestTimeout):
+            if monotonic() - started >= self.line.options.patience.total_seconds():
+                self.line.breaker.failed()
+            raise
+        except ccxt.NetworkError as error:
+            if isinstance(error.__cause__, aiohttp.ClientError | OSError):  # no answer at all
+                self.line.breaker.failed()
+            raise
+        if not isinstance(answer, dict | list):
+            # ccxt hands text on, and many an exchange's class finds no balances in it instead of an error.
+            raise ccxt.BadResponse("the answer is not JSON")
+        return answer
+
+    def _time_for_one_request(self) -> float:
+        limit = self.line.options.request_timeout.total_seconds()
+        left = time_left()
+        return limit if left is None else max(_SHORTEST_TIMEOUT, min(limit, left - _MARGIN))
+
+    def handle_errors(
+        self,
+        status: int,
+        status_text: str,
+        url: str,
+        method: str,
+        headers: Mapping[str, str],
+        body: str,
+        *rest: Any,
+    ) -> Any:
+        """Hear what the answer says about the exchange as a whole, then let ccxt read it."""
+        if status >= _SERVER_FAILED:
+            self.line.breaker.failed()
+        else:
+            self.line.breaker.answered()
+        if status in _TOO_OFTEN:
+            self.line.throttle.cool_down(named_pause(headers, body))
+        # ccxt takes a refusal of credentials that once were right for a ban. A ban is told by its status, above.
+        self.options.pop("hasAlreadyAuthenticatedSuccessfully", None)
+        return super().handle_errors(status, status_text, url, method, headers, body, *rest)

@@ -1,0 +1,176 @@
+"""Orders on the paper exchange: what is asked for, what was made of it, and what that does to the balances.
+
+All of it is exact: an amount times a price has as many digits as it needs, and is never rounded.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow, localcontext
+from typing import Final, TypeAlias, cast
+from uuid import UUID
+
+from bridgeservice.enums import OrderSide, OrderType, PaperOrderState
+from bridgeservice.exchanges.exchange import Market
+from servicekit.errors import InvalidArgument, Violation
+
+# More digits than checked amounts can ever come to; should they all the same, that raises and rounds nothing.
+EXACT: Final = Context(prec=400, traps=[Inexact, InvalidOperation, Overflow, DivisionByZero])
+
+_NUMBER = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?")
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRequest:
+    """An order that is asked for. Numbers are decimal strings; a market order has no price."""
+
+    symbol: str
+    side: OrderSide
+    type: OrderType
+    amount: str
+    price: str = ""
+    client_order_id: str | None = None
+    """Unique within the connector, where it is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class PaperFill:
+    """What came of an order: at which price, what that cost, and the fee, which is paid in the quote asset."""
+
+    price: Decimal
+    cost: Decimal
+    fee: Decimal
+    fee_asset: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PaperOrder:
+    """An order as the paper exchange keeps it."""
+
+    id: UUID
+    client_order_id: str | None
+    symbol: str
+    side: OrderSide
+    type: OrderType
+    state: PaperOrderState
+    amount: Decimal
+    price: Decimal | None
+    fee_rate: Decimal
+    created_at: datetime
+    fill: PaperFill | None = None
+
+    @property
+    def base(self) -> str:
+        return self.symbol.split("/")[0]
+
+    @property
+    def quote(self) -> str:
+        return self.symbol.split("/")[1]
+
+    @property
+    def limit(self) -> Decimal:
+        """Asked of limit orders only, and they have one: the table says so too."""
+        return cast(Decimal, self.price)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """By how much a balance becomes more or less."""
+
+    free: Decimal = Decimal(0)
+    used: Decimal = Decimal(0)
+
+
+Changes: TypeAlias = Mapping[str, Change]
+"""By asset."""
+
+
+def check(request: OrderRequest, market: Market) -> tuple[Decimal, Decimal | None]:
+    """The amount and the limit as numbers; refused unless the market takes them as they are."""
+    violations: list[Violation] = []
+    with localcontext(EXACT):
+        amount = _number("amount", request.amount, violations)
+        price = None
+        if request.type is OrderType.LIMIT:
+            price = _number("price", request.price, violations)
+        elif request.price:
+            violations.append(
+                Violation("price", "a market order takes the price that it finds: leave it out")
+            )
+        if amount is not None:
+            bounds = (market.amount_step, market.min_amount, market.max_amount)
+            violations += _outside("amount", amount, *bounds)
+        if price is not None:
+            violations += _outside("price", price, market.price_step, market.min_price, market.max_price)
+        if amount is not None and price is not None:
+            violations += _outside(
+                "amount", amount * price, "", market.min_cost, market.max_cost, "its cost "
+            )
+    if violations or amount is None:
+        told = "; ".join(f"{each.field}: {each.description}" for each in violations)
+        raise InvalidArgument(
+            f"paper refuses this order: {told}.", violations=violations, reason="INVALID_ORDER"
+        )
+    return amount, price
+
+
+def reserve(order: PaperOrder) -> Changes:
+    """What an order that waits sets aside, so that it can be filled whenever its time comes."""
+    with localcontext(EXACT):
+        if order.side is OrderSide.SELL:
+            return {order.base: Change(free=-order.amount, used=order.amount)}
+        most = order.amount * order.limit * (1 + order.fee_rate)
+        return {order.quote: Change(free=-most, used=most)}
+
+
+def release(order: PaperOrder) -> Changes:
+    """The reverse of ``reserve``."""
+    with localcontext(EXACT):
+        return {asset: Change(-each.free, -each.used) for asset, each in reserve(order).items()}
+
+
+def fill(order: PaperOrder, price: Decimal, time: datetime) -> PaperFill:
+    """The whole of an order at one price."""
+    with localcontext(EXACT):
+        cost = order.amount * price
+        return PaperFill(price, cost, cost * order.fee_rate, order.quote, time)
+
+
+def exchange(order: PaperOrder, done: PaperFill) -> Changes:
+    """What a fill takes from what is free, and adds to it."""
+    with localcontext(EXACT):
+        if order.side is OrderSide.BUY:
+            return {order.base: Change(order.amount), order.quote: Change(-done.cost - done.fee)}
+        return {order.base: Change(-order.amount), order.quote: Change(done.cost - done.fee)}
+
+
+def together(several: Iterable[Changes]) -> Changes:
+    """Their sum."""
+    total: dict[str, Change] = {}
+    with localcontext(EXACT):
+        for changes in several:
+            for asset, change in changes.items():
+                before = total.get(asset, Change())
+                total[asset] = Change(before.free + change.free, before.used + change.used)
+    return total
+
+
+def _number(field: str, text: str, violations: list[Violation]) -> Decimal | None:
+    value = Decimal(text) if _NUMBER.fullmatch(text) else None
+    if value is None or value == 0:
+        violations.append(Violation(field, "should be a positive decimal number, such as 0.5"))
+        return None
+    return value
+
+
+def _outside(
+    field: str, value: Decimal, step: str, least: str, most: str, of: str = ""
+) -> Iterable[Violation]:
+    if step and value % Decimal(step) != 0:
+        yield Violation(field, f"{of}should be a multiple of {step}")
+    if least and value < Decimal(least):
+        yield Violation(field, f"{of}should be at least {least}")
+    if most and value > Decimal(most):
+        yield Violation(field, f"{of}should be at most {most}")

@@ -1,0 +1,178 @@
+"""The shared rate limit, the cool-down, and what exchanges say about coming again."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from time import monotonic, time
+
+import pytest
+
+from bridgeservice.exchanges.errors import DEFAULT_RETRY_AFTER
+from bridgeservice.exchanges.limits import (
+    LONGEST_COOL_DOWN,
+    Throttle,
+    named_pause,
+    time_left,
+    work_for_everyone,
+)
+from servicekit.errors import ResourceExhausted
+from tests.support.calls import enter_call
+
+INTERVAL = timedelta(milliseconds=20)
+
+
+def throttle(longest_queue: float = 5.0, interval: timedelta = INTERVAL) -> Throttle:
+    return Throttle("okx", interval, timedelta(seconds=longest_queue))
+
+
+class TestThrottle:
+    async def test_requests_are_let_through_at_the_rate_and_in_their_order(self) -> None:
+        shared = throttle()
+        passed: list[int] = []
+
+        async def ask(number: int) -> None:
+            await shared.turn()
+            passed.append(number)
+
+        began = monotonic()
+        await asyncio.gather(*(ask(number) for number in range(12)))
+
+        assert passed == list(range(12))
+        # Two at once, for an interval of idleness, and then one each interval.
+        assert monotonic() - began >= 10 * INTERVAL.total_seconds() * 0.95
+
+    async def test_a_costly_request_takes_several_turns(self) -> None:
+        shared = throttle()
+        began = monotonic()
+        await shared.turn(5)
+        await shared.turn()
+
+        assert monotonic() - began >= 4 * INTERVAL.total_seconds() * 0.95
+
+    async def test_a_request_whose_turn_comes_too_late_is_refused_at_once(self) -> None:
+        shared = throttle(longest_queue=1, interval=timedelta(seconds=10))
+        await shared.turn()
+        await shared.turn()
+        began = monotonic()
+
+        with pytest.raises(ResourceExhausted) as refused:
+            await shared.turn()
+
+        assert monotonic() - began < 0.5
+        assert refused.value.reason == "RATE_LIMITED"
+        assert refused.value.retry_after is not None
+        assert timedelta(seconds=9) < refused.value.retry_after <= timedelta(seconds=10)
+
+    async def test_the_deadline_of_the_call_bounds_the_wait(self) -> None:
+        async def serve() -> None:
+            enter_call(expires_in=0.5)
+            await shared.turn()
+
+        shared = throttle(longest_queue=60, interval=timedelta(seconds=10))
+        await shared.turn()
+        await shared.turn()
+
+        with pytest.raises(ResourceExhausted):
+            await asyncio.create_task(serve())
+
+    async def test_work_for_everyone_has_no_callers_deadline(self) -> None:
+        async def serve() -> float | None:
+            enter_call(expires_in=0.5)
+            bounded = time_left()
+            assert bounded is not None
+            assert 0 < bounded <= 0.5
+            work_for_everyone()
+            return time_left()
+
+        assert await asyncio.create_task(serve()) is None
+
+
+class TestCoolDown:
+    async def test_nobody_passes_while_it_lasts(self) -> None:
+        shared = throttle()
+        shared.cool_down(timedelta(seconds=30))
+
+        with pytest.raises(ResourceExhausted) as refused:
+            await shared.turn()
+
+        assert refused.value.retry_after is not None
+        assert timedelta(seconds=29) < refused.value.retry_after <= timedelta(seconds=30)
+
+    async def test_it_turns_those_away_who_wait_already(self) -> None:
+        shared = throttle(interval=timedelta(milliseconds=50))
+        await shared.turn(3)
+        waiting = asyncio.create_task(shared.turn())
+        await asyncio.sleep(0)
+        shared.cool_down(timedelta(seconds=30))
+
+        with pytest.raises(ResourceExhausted):
+            await waiting
+
+    async def test_a_later_and_shorter_one_does_not_end_it(self) -> None:
+        shared = throttle()
+        shared.cool_down(timedelta(seconds=30))
+        shared.cool_down(timedelta(seconds=1))
+
+        left = shared.cooling()
+        assert left is not None
+        assert left > timedelta(seconds=29)
+
+    async def test_has_a_length_where_the_exchange_names_none_and_an_end_where_it_names_nonsense(
+        self,
+    ) -> None:
+        silent, absurd = throttle(), throttle()
+        silent.cool_down(None)
+        absurd.cool_down(timedelta(days=9999))
+
+        for shared, longest in ((silent, DEFAULT_RETRY_AFTER), (absurd, LONGEST_COOL_DOWN)):
+            left = shared.cooling()
+            assert left is not None
+            assert longest - timedelta(seconds=1) < left <= longest
+
+    async def test_is_over_when_it_is_over(self) -> None:
+        shared = throttle()
+        shared.cool_down(timedelta(milliseconds=1))
+        await asyncio.sleep(0.002)
+
+        assert shared.cooling() is None
+        await shared.turn()
+
+
+def ways_to_say_thirty_seconds() -> dict[str, tuple[dict[str, str], str]]:
+    now = time()
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    return {
+        "seconds": ({"Retry-After": "30"}, ""),
+        "a date": ({"retry-after": date}, ""),
+        "a sentence": ({}, f"Way too much request weight used; IP banned until {round((now + 30) * 1000)}."),
+        "milliseconds": ({"gw-ratelimit-reset": "30000"}, ""),
+        "a time in milliseconds": ({"X-Bapi-Limit-Reset-Timestamp": str(round((now + 30) * 1000))}, ""),
+        "a time in seconds": ({"X-Gate-RateLimit-Reset-Timestamp": str(round(now + 30))}, ""),
+    }
+
+
+class TestNamedPause:
+    @pytest.mark.parametrize("way", ways_to_say_thirty_seconds())
+    def test_is_understood_however_the_exchange_says_it(self, way: str) -> None:
+        headers, body = ways_to_say_thirty_seconds()[way]
+
+        pause = named_pause(headers, body)
+
+        assert pause is not None
+        assert timedelta(seconds=25) < pause <= timedelta(seconds=31)
+
+    @pytest.mark.parametrize(
+        ("headers", "body"),
+        [
+            ({}, ""),
+            ({"Retry-After": "soon"}, ""),
+            ({"Retry-After": "-5"}, ""),
+            ({"Retry-After": "0"}, ""),
+            ({"Retry-After": "Fri, 01 Jan 2021 00:00:00 GMT"}, ""),
+            ({"gw-ratelimit-reset": "later"}, ""),
+            ({}, "banned until 1600000000000"),
+            ({}, "banned until tomorrow"),
+        ],
+    )
+    def test_is_none_where_nothing_useful_is_said(self, headers: dict[str, str], body: str) -> None:
+        assert named_pause(headers, body) is None

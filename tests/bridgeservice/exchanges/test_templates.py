@@ -1,0 +1,175 @@
+"""What connectors of one exchange share, and what each has for itself."""
+
+import types
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import ccxt
+import pytest
+
+from bridgeservice.exchanges import templates
+from bridgeservice.exchanges.exchange import Environment
+from bridgeservice.exchanges.http import open_session
+from servicekit.catalogue import Catalogue
+from servicekit.errors import FailedPrecondition
+from tests.simulator.simulator import EXCHANGES, Simulator
+from tests.support.exchanges import OWNER, QUICK, connected, credentials
+
+every_exchange = pytest.mark.parametrize("exchange_id", EXCHANGES)
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    async with Simulator() as simulator:
+        yield simulator
+
+
+def writable(value: object, seen: dict[int, object]) -> Iterator[object]:
+    """Everything that can be written into and is reached from here: containers, and objects with attributes."""
+    if id(value) in seen or isinstance(value, type | types.FunctionType | types.BuiltinFunctionType):
+        return
+    seen[id(value)] = value
+    if isinstance(value, dict):
+        yield value
+        for item in (*value.keys(), *value.values()):
+            yield from writable(item, seen)
+    elif isinstance(value, list | set | deque | frozenset | tuple):
+        if not isinstance(value, frozenset | tuple):
+            yield value
+        for item in value:
+            yield from writable(item, seen)
+    elif hasattr(value, "__dict__"):
+        yield value
+        yield from writable(vars(value), seen)
+
+
+def own_graph(connector: Any) -> dict[int, object]:
+    """What a connector reaches otherwise than through what is named as shared."""
+    attributes = vars(connector)
+    shared = [
+        *(attributes[name] for name in templates.SHARED & attributes.keys()),
+        *(connector.options[name] for name in templates.SHARED_OPTIONS & connector.options.keys()),
+    ]
+    return {id(each): each for each in writable(attributes, {id(each): each for each in shared})}
+
+
+@every_exchange
+async def test_two_used_connectors_have_nothing_in_common_but_what_is_named(
+    simulator: Simulator, exchange_id: str
+) -> None:
+    async with connected(simulator, exchange_id) as exchange:
+        connectors = []
+        for _ in range(2):
+            keys = simulator.add_account(exchange_id, balances={"BTC": "1", "USDT": "2"})
+            own = exchange.session(credentials(keys), OWNER)
+            await own.balances()
+            await own.permissions()
+            connectors.append(own._connector)
+        one, other = (own_graph(connector) for connector in connectors)
+
+        assert [type(one[key]) for key in one.keys() & other.keys()] == []
+        assert connectors[0].markets is connectors[1].markets
+        planted: dict[str, str] = {}
+        connectors[0].options["planted"] = connectors[1].options["planted"] = {"deep": [planted]}
+        assert id(planted) in own_graph(connectors[0]).keys() & own_graph(connectors[1]).keys()
+        assert connectors[0].apiKey != connectors[1].apiKey
+
+
+@every_exchange
+async def test_a_connector_signs_with_its_own_credentials(simulator: Simulator, exchange_id: str) -> None:
+    async with connected(simulator, exchange_id) as exchange:
+        loaded = await exchange.loaded()
+        connector = templates.connect(loaded.template, credentials(simulator.add_account(exchange_id)))
+
+        bound = [name for name, value in vars(connector).items() if isinstance(value, types.MethodType)]
+        assert bound == []
+        assert connector.fetch_balance.__self__ is connector
+        assert not loaded.template.apiKey
+        assert not loaded.template.secret
+
+
+@every_exchange
+async def test_what_connectors_do_leaves_the_template_as_it_was(
+    simulator: Simulator, exchange_id: str
+) -> None:
+    async with connected(simulator, exchange_id) as exchange:
+        template = (await exchange.loaded()).template
+        before = repr(vars(template))
+        keys = simulator.add_account(exchange_id, balances={"BTC": "1"})
+        own = exchange.session(credentials(keys), OWNER)
+        await own.balances()
+        await own.permissions()
+        await exchange.ticker("BTC/USDT")
+
+        assert repr(vars(template)) == before
+
+
+async def test_numbers_stay_text_and_orders_are_never_sent_twice() -> None:
+    http = open_session(QUICK)
+    try:
+        template = templates.make("binance", Environment.LIVE, QUICK, http)
+
+        assert template.number is str
+        assert template.on_json_response('{"a": 0.12345678901234567890}') == {"a": "0.12345678901234567890"}
+        assert template.options["maxRetriesOnFailure"] == 0
+    finally:
+        await http.close()
+
+
+async def test_nesting_that_would_exhaust_the_stack_is_not_json() -> None:
+    http = open_session(QUICK)
+    try:
+        template = templates.make("binance", Environment.LIVE, QUICK, http)
+
+        assert template.parse_json("[" * 200_000) is None
+    finally:
+        await http.close()
+
+
+async def test_every_exchange_can_be_made_and_its_sandbox_where_there_is_one() -> None:
+    catalogue = Catalogue.load()
+    http = open_session(QUICK)
+    try:
+        for exchange_id in ("binance", "okx", "bybit", "bitfinex", "mexc"):
+            known = catalogue.find(exchange_id)
+            assert known is not None
+            if known.has_sandbox:
+                live = templates.make(exchange_id, Environment.LIVE, QUICK, http)
+                sandbox = templates.make(exchange_id, Environment.SANDBOX, QUICK, http)
+                assert (live.urls["api"], live.headers) != (sandbox.urls["api"], sandbox.headers)
+            else:
+                with pytest.raises(FailedPrecondition) as refused:
+                    templates.make(exchange_id, Environment.SANDBOX, QUICK, http)
+                assert refused.value.reason == "SANDBOX_UNSUPPORTED"
+    finally:
+        await http.close()
+
+
+def test_a_base_url_stands_for_every_host_however_it_is_written() -> None:
+    base = "http://127.0.0.1:8080/venue"
+    urls = {
+        "public": "https://api.{hostname}/api/v3",
+        "nested": {"spot": "https://{hostname}", "deep": {"x": "wss://x.example/y"}},
+        "none": None,
+    }
+
+    assert templates.rebased(urls, base + "/") == {
+        "public": f"{base}/api/v3",
+        "nested": {"spot": base, "deep": {"x": f"{base}/y"}},
+        "none": None,
+    }
+
+
+def test_every_url_of_every_exchange_can_be_replaced() -> None:
+    def leaves(urls: Any) -> Iterator[object]:
+        if isinstance(urls, dict):
+            for each in urls.values():
+                yield from leaves(each)
+        else:
+            yield urls
+
+    for exchange_id in ("binance", "kraken", "okx", "kucoin", "gate", "bybit"):
+        urls = getattr(ccxt, exchange_id)().urls["api"]
+        replaced = list(leaves(templates.rebased(urls, "http://127.0.0.1:1")))
+        assert all(url is None or str(url).startswith("http://127.0.0.1:1") for url in replaced)

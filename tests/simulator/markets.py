@@ -1,0 +1,51 @@
+"""The markets that the simulated exchanges have: a few by name, and as many made-up ones as a benchmark wants."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """One spot market. ``price`` is where its book starts."""
+
+    base: str
+    quote: str
+    price: Decimal
+    price_places: int
+    amount_places: int
+
+    @property
+    def symbol(self) -> str:
+        return f"{self.base}/{self.quote}"
+
+    @property
+    def price_step(self) -> Decimal:
+        return Decimal(1).scaleb(-self.price_places)
+
+    @property
+    def amount_step(self) -> Decimal:
+        return Decimal(1).scaleb(-self.amount_places)
+
+
+NAMED = (
+    Market("BTC", "USDT", Decimal(60000), 2, 8),
+    Market("ETH", "USDT", Decimal(3000), 2, 6),
+    Market("ETH", "BTC", Decimal("0.05"), 6, 6),
+    Market("SOL", "USDT", Decimal(150), 2, 4),
+    Market("XRP", "USDT", Decimal("0.5"), 5, 2),
+    Market("SHARP", "USDT", Decimal("1.25"), 4, 2),
+)
+
+
+def markets(count: int = len(NAMED)) -> list[Market]:
+    """So many markets; those beyond the named ones are called COIN0001/USDT and so on."""
+    made_up = (
+        Market(f"COIN{number:04}", "USDT", Decimal(number), 4, 4)
+        for number in range(1, count - len(NAMED) + 1)
+    )
+    return [*NAMED[:count], *made_up]
+
+
+def plain(number: Decimal) -> str:
+    """Every digit, and no exponent."""
+    return format(number, "f")

@@ -1,0 +1,145 @@
+"""TradingBridge in the test's own process: the real servicer behind a real socket, on exchanges from memory."""
+
+import io
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from bridgeservice.accounts import Accounts
+from bridgeservice.directory import Directory
+from bridgeservice.exchange_calls import ExchangeCalls
+from bridgeservice.market_data import MarketData
+from bridgeservice.portfolio import Portfolios
+from bridgeservice.prices import Prices
+from bridgeservice.readings import Readings
+from bridgeservice.servicer import BridgeServicer, Identity, UseCases
+from bridgeservice.sessions import Sessions
+from bridgeservice.single_flight import SingleFlight
+from bridgeservice.v1 import trading_bridge_pb2 as pb
+from bridgeservice.v1.connector_pb2 import Connector
+from bridgeservice.v1.credentials_pb2 import Credentials
+from bridgeservice.v1.portfolio_pb2 import ConnectorPortfolio
+from bridgeservice.v1.trading_bridge_pb2_grpc import TradingBridgeStub
+from bridgeservice.verification import Verification
+from servicekit.paging import PageTokens, keyed
+from servicekit.rpc.binding import Service
+from servicekit.rpc.interceptors import Admission
+from servicekit.rpc.server import Server
+from tests.support.fake_exchanges import FakeExchanges
+from tests.support.probe import plain_channel, quick
+
+if TYPE_CHECKING:
+    # Known to the stubs only.
+    from bridgeservice.v1.trading_bridge_pb2_grpc import TradingBridgeAsyncStub
+
+ACCOUNT = "client_of_this_test"
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """The service as its callers see it, and what is behind it."""
+
+    stub: "TradingBridgeAsyncStub"
+    exchanges: FakeExchanges
+    accounts: Accounts
+    sessions: Sessions
+    prices: Prices
+    identity: Identity
+    server: Server
+
+    @property
+    def under_way(self) -> int:
+        """How many calls are being served."""
+        admission = self.server.chain.admission
+        assert isinstance(admission, Admission)
+        return admission.serving
+
+    async def add(self, name: str = "kraken", revision: int = 1, **changes: Any) -> Connector:
+        return (await self.stub.AddConnector(connector_request(name, revision, **changes))).connector
+
+    async def get(self, name: str = "kraken", account_name: str = ACCOUNT) -> Connector:
+        request = pb.GetConnectorRequest(account_name=account_name, connector_name=name)
+        return (await self.stub.GetConnector(request)).connector
+
+    async def remove(self, name: str = "kraken", revision: int = 1, account_name: str = ACCOUNT) -> None:
+        await self.stub.RemoveConnector(
+            pb.RemoveConnectorRequest(account_name=account_name, connector_name=name, revision=revision)
+        )
+
+    async def portfolio(self, *names: str, seconds: float = 20, **fields: Any) -> pb.GetPortfolioResponse:
+        request = pb.GetPortfolioRequest(**{"account_name": ACCOUNT, "connector_names": names} | fields)
+        return await self.stub.GetPortfolio(request, timeout=seconds)
+
+    async def holding(self, name: str = "kraken", **fields: Any) -> ConnectorPortfolio:
+        """The one entry of a portfolio that was asked for this connector only."""
+        [entry] = (await self.portfolio(name, **fields)).connectors
+        return entry
+
+
+@asynccontextmanager
+async def running(
+    *,
+    longest: timedelta = timedelta(seconds=20),
+    most_at_once: int = 2000,
+    idle: timedelta = timedelta(minutes=10),
+    **options: Any,
+) -> AsyncIterator[Bridge]:
+    """A bridge that holds nothing yet."""
+    exchanges = FakeExchanges()
+    calls = ExchangeCalls(exchanges, timeout=longest, most_at_once=most_at_once)
+    sessions, flights = Sessions(calls, idle=idle), SingleFlight()
+    accounts = Accounts(sessions, keep_tombstones=timedelta(days=2))
+    prices = Prices(calls, flights)
+    use_cases = UseCases(
+        accounts,
+        Verification(accounts, sessions, flights),
+        Portfolios(accounts, Readings(sessions, flights), prices),
+        MarketData(calls, flights),
+        Directory(exchanges),
+    )
+    identity = Identity(str(uuid4()), datetime.now(UTC), "1.2.3", "192.0.2.7")
+    tokens = PageTokens(keyed(secrets.token_bytes()))
+    servicer = BridgeServicer(identity, use_cases, exchanges.catalogue, tokens)
+    contract = pb.DESCRIPTOR.services_by_name["TradingBridge"]
+    server = Server([Service(contract, servicer)], replace(quick(), max_concurrent_rpcs=10_000, **options))
+    await server.start()
+    await server.set_serving()
+    try:
+        async with plain_channel(server.port) as channel:
+            stub = TradingBridgeStub(channel)
+            yield Bridge(stub, exchanges, accounts, sessions, prices, identity, server)
+    finally:
+        await flights.close()
+        await server.stop()
+        await sessions.close()
+
+
+@pytest.fixture
+async def bridge(output: io.StringIO) -> AsyncIterator[Bridge]:
+    """A bridge; it logs into ``output``."""
+    async with running() as bridge:
+        yield bridge
+
+
+def new_credentials(**changes: Any) -> Credentials:
+    """Credentials that nobody has had before."""
+    return Credentials(**{"api_key": secrets.token_hex(16), "api_secret": secrets.token_hex(32)} | changes)
+
+
+def connector_request(name: str = "kraken", revision: int = 1, **changes: Any) -> pb.AddConnectorRequest:
+    """A valid request, for an exchange that needs an api key and a secret."""
+    values: dict[str, Any] = {
+        "account_name": ACCOUNT,
+        "connector_name": name,
+        "exchange": name.partition(":")[0],
+        "revision": revision,
+    }
+    if "credentials" not in changes:
+        values["credentials"] = new_credentials()
+    return pb.AddConnectorRequest(**values | changes)
