@@ -13,8 +13,9 @@ from keyservice.fingerprints import fingerprint_of
 from keyservice.keyring import Keyring
 from keyservice.records import ApiKey, AuditEvent, Caller, Client, Page, Position
 from keyservice.repetition import Repetition, claim
-from keyservice.store import api_keys, audit, clients, requests
-from keyservice.store.api_keys import Filter, NewKey, Secrets
+from keyservice.store import api_key_lists, api_keys, audit, clients, requests
+from keyservice.store.api_key_lists import Filter
+from keyservice.store.api_keys import NewKey, Secrets
 from servicekit.catalogue import Catalogue
 from servicekit.credentials import Credentials
 from servicekit.database.engine import Connection, Database
@@ -95,7 +96,7 @@ class Custody:
     async def list(
         self, caller: Caller, wanted: Filter, *, after: Position | None, size: int
     ) -> Page[ApiKey]:
-        return await api_keys.page(self._database.reads, caller, wanted, after=after, size=size)
+        return await api_key_lists.page(self._database.reads, caller, wanted, after=after, size=size)
 
     async def update(self, caller: Caller, key_id: UUID, changes: ApiKeyChanges) -> ApiKey:
         """Rename, disable or enable. What is so already is left alone, and draws no new revision."""

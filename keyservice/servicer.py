@@ -5,7 +5,7 @@ from keyservice.clients import Clients
 from keyservice.custody import ApiKeyChanges, ApiKeyOrder, Custody
 from keyservice.paging import NotAToken, PageTokens
 from keyservice.records import Caller, Position
-from keyservice.store.api_keys import Filter
+from keyservice.store.api_key_lists import Filter
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.validation import LONGEST_EXTERNAL_ID, LONGEST_LABEL, LONGEST_NAME
 from servicekit import paging

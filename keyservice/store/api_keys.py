@@ -33,14 +33,13 @@ from sqlalchemy.orm import InstrumentedAttribute
 from keyservice import models
 from keyservice.credentials import FIELDS
 from keyservice.enums import BridgeReason, BridgeState, Environment
-from keyservice.records import ApiKey, Caller, Page, Position
+from keyservice.records import ApiKey, Caller
 from keyservice.store import audit, requests, scope
-from keyservice.store.pages import Within, fetch_page
 from keyservice.store.requests import Claim
-from servicekit.database.reads import Executor, Prepared, Reads
+from servicekit.database.reads import Prepared, Reads
 
 _table = models.ExchangeApiKey
-_columns: tuple[InstrumentedAttribute[Any], ...] = tuple(
+COLUMNS: tuple[InstrumentedAttribute[Any], ...] = tuple(
     getattr(_table, field.name) for field in fields(ApiKey)
 )
 _ERASED = {"api_key": None, "api_secret": None, "passphrase": None, "extra": None, "key_id": None}
@@ -102,16 +101,6 @@ class NewKey:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which keys a list is of."""
-
-    client_id: UUID | None = None
-    exchange: str | None = None
-    state: BridgeState | None = None
-    show_deleted: bool = False
-
-
 async def add(connection: AsyncConnection, new: NewKey, caller: Caller, claim: Claim | None) -> ApiKey | None:
     """The key, its request id and its audit event in one statement: all of them, or none, when the client is not
     there or the request id was used before.
@@ -124,7 +113,7 @@ async def add(connection: AsyncConnection, new: NewKey, caller: Caller, claim: C
         values |= requests.parameters(claim)
     statement = _addition(limited=caller.limited, claimed=claim is not None)
     row = (await connection.execute(statement, values)).one_or_none()
-    return _record(row) if row else None
+    return record(row) if row else None
 
 
 async def get(reads: Reads, key_id: UUID, caller: Caller) -> ApiKey | None:
@@ -139,31 +128,7 @@ async def lock(connection: AsyncConnection, key_id: UUID, caller: Caller) -> Api
     statement = _by_id(limited=caller.limited).with_for_update()
     parameters = {"id": key_id} | scope.parameters(caller)
     row = (await connection.execute(statement, parameters)).one_or_none()
-    return _record(row) if row else None
-
-
-async def page(
-    connection: Executor, caller: Caller, wanted: Filter, *, after: Position | None, size: int
-) -> Page[ApiKey]:
-    mine = scope.visible(_table.client_id, limited=caller.limited)
-    query = select(*_columns).where(mine).params(scope.parameters(caller))
-    if not wanted.show_deleted:
-        query = query.where(~_table.is_deleted)
-    filters: list[Within] = [
-        (column, value)
-        for column, value in (
-            (_table.client_id, wanted.client_id),
-            (_table.bridge_state, wanted.state),
-            (_table.exchange, wanted.exchange),
-        )
-        if value is not None
-    ]
-    # The first is the one that leaves the fewest rows, mostly.
-    for column, value in filters[1:]:
-        query = query.where(column == value)
-    within = filters[0] if filters else None
-    keyset = (_table.created_at, _table.id)
-    return await fetch_page(connection, query, keyset, _record, after=after, size=size, within=within)
+    return record(row) if row else None
 
 
 async def replace_secrets(
@@ -174,22 +139,22 @@ async def replace_secrets(
         _changed(_WANTED)
         .where(_table.id == key_id, _table.secret_version == expected_version, ~_table.is_deleted)
         .values(**secrets.values(), can_read=None, can_trade=None, can_withdraw=None, verified_at=None)
-        .returning(*_columns)
+        .returning(*COLUMNS)
     )
     row = (await connection.execute(statement)).one_or_none()
-    return _record(row) if row else None
+    return record(row) if row else None
 
 
 async def rename(connection: AsyncConnection, key_id: UUID, label: str) -> ApiKey:
     """Another label. Nothing that the bridge should hold changes, so neither does the revision."""
-    statement = update(_table).where(_table.id == key_id).values(label=label).returning(*_columns)
-    return _record((await connection.execute(statement)).one())
+    statement = update(_table).where(_table.id == key_id).values(label=label).returning(*COLUMNS)
+    return record((await connection.execute(statement)).one())
 
 
 async def set_disabled(connection: AsyncConnection, key_id: UUID, *, disabled: bool) -> ApiKey:
     change = _changed(BridgeState.REMOVING) if disabled else _back(disabled=false())
-    statement = change.where(_table.id == key_id).values(disabled=disabled).returning(*_columns)
-    return _record((await connection.execute(statement)).one())
+    statement = change.where(_table.id == key_id).values(disabled=disabled).returning(*COLUMNS)
+    return record((await connection.execute(statement)).one())
 
 
 async def delete(connection: AsyncConnection, key_id: UUID, *, erase: bool) -> ApiKey:
@@ -198,14 +163,14 @@ async def delete(connection: AsyncConnection, key_id: UUID, *, erase: bool) -> A
         _changed(BridgeState.REMOVING)
         .where(_table.id == key_id)
         .values(is_deleted=True, deleted_at=func.now(), **(_erasure() if erase else {}))
-        .returning(*_columns)
+        .returning(*COLUMNS)
     )
-    return _record((await connection.execute(statement)).one())
+    return record((await connection.execute(statement)).one())
 
 
 async def undelete(connection: AsyncConnection, key_id: UUID) -> ApiKey:
-    statement = _back().where(_table.id == key_id).values(_UNDELETED).returning(*_columns)
-    return _record((await connection.execute(statement)).one())
+    statement = _back().where(_table.id == key_id).values(_UNDELETED).returning(*COLUMNS)
+    return record((await connection.execute(statement)).one())
 
 
 async def delete_of_client(connection: AsyncConnection, client_id: UUID, *, erase: bool) -> list[UUID]:
@@ -290,7 +255,7 @@ def _erasure() -> dict[str, Any]:
 @cache
 def _by_id(*, limited: bool) -> Select[*tuple[Any, ...]]:
     mine = scope.visible(_table.client_id, limited=limited)
-    return select(*_columns).where(_table.id == bindparam("id"), mine)
+    return select(*COLUMNS).where(_table.id == bindparam("id"), mine)
 
 
 @cache
@@ -313,7 +278,7 @@ def _addition(*, limited: bool, claimed: bool) -> Select[*tuple[Any, ...]]:
     row = select(*given.values()).select_from(source)
     # Here, too, defaults are left to the table: the fewer parameters, the faster.
     filled = insert(_table).from_select(list(given), row, include_defaults=False)
-    added = filled.returning(*_columns).cte("added")
+    added = filled.returning(*COLUMNS).cte("added")
     return select(added).add_cte(_event(added))
 
 
@@ -330,5 +295,6 @@ def _event(added: CTE) -> CTE:
     return insert(event).from_select(columns, row, include_defaults=False).cte("event")
 
 
-def _record(row: Row[*tuple[Any, ...]]) -> ApiKey:
+def record(row: Row[*tuple[Any, ...]]) -> ApiKey:
+    """What may be shown of a key, from a row of ``COLUMNS``."""
     return ApiKey(*row)

@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from keyservice.enums import BridgeState
 from keyservice.records import Caller, Position
 from keyservice.sealing import MasterKey
-from keyservice.store import api_keys
-from keyservice.store.api_keys import Filter
+from keyservice.store import api_key_lists
+from keyservice.store.api_key_lists import Filter
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.key_service_pb2_grpc import KeyServiceStub
 from servicekit.database import migrate
@@ -120,7 +120,7 @@ class Statements:
 async def explain(database: Database, wanted: Filter, after: Position | None) -> Plan:
     async with database.autocommit() as connection:
         statements = Statements(connection)
-        await api_keys.page(connection, Caller("anyone"), wanted, after=after, size=PAGE)
+        await api_key_lists.page(connection, Caller("anyone"), wanted, after=after, size=PAGE)
         [(statement, parameters)] = statements.sent
         explained = await connection.exec_driver_sql(
             f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters

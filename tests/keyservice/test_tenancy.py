@@ -10,7 +10,7 @@ from keyservice.custody import ApiKeyChanges, ApiKeyOrder
 from keyservice.enums import Environment
 from keyservice.records import ApiKey, Caller, Client
 from keyservice.repetition import Repetition
-from keyservice.store.api_keys import Filter
+from keyservice.store.api_key_lists import Filter
 from servicekit.credentials import Credentials
 from servicekit.errors import FailedPrecondition, KeybridgeError, NotFound
 from tests.support.key_service import KeyService

@@ -1,0 +1,50 @@
+"""Lists of API keys: the filters that exist, each with an index of its own."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import select
+
+from keyservice import models
+from keyservice.enums import BridgeState
+from keyservice.records import ApiKey, Caller, Page, Position
+from keyservice.store import scope
+from keyservice.store.api_keys import COLUMNS, record
+from keyservice.store.pages import Within, fetch_page
+from servicekit.database.reads import Executor
+
+_table = models.ExchangeApiKey
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which keys a list is of."""
+
+    client_id: UUID | None = None
+    exchange: str | None = None
+    state: BridgeState | None = None
+    show_deleted: bool = False
+
+
+async def page(
+    connection: Executor, caller: Caller, wanted: Filter, *, after: Position | None, size: int
+) -> Page[ApiKey]:
+    mine = scope.visible(_table.client_id, limited=caller.limited)
+    query = select(*COLUMNS).where(mine).params(scope.parameters(caller))
+    if not wanted.show_deleted:
+        query = query.where(~_table.is_deleted)
+    filters: list[Within] = [
+        (column, value)
+        for column, value in (
+            (_table.client_id, wanted.client_id),
+            (_table.bridge_state, wanted.state),
+            (_table.exchange, wanted.exchange),
+        )
+        if value is not None
+    ]
+    # The first is the one that leaves the fewest rows, mostly.
+    for column, value in filters[1:]:
+        query = query.where(column == value)
+    within = filters[0] if filters else None
+    keyset = (_table.created_at, _table.id)
+    return await fetch_page(connection, query, keyset, record, after=after, size=size, within=within)
