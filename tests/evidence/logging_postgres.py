@@ -26,6 +26,8 @@ EVERYTHING = {
     "log_connections": "all",
     "log_lock_waits": "on",
     "deadlock_timeout": "100ms",
+    # It is going to be killed, and what was committed before has to be there afterwards.
+    "synchronous_commit": "on",
 }
 # A password that has to be right, for everyone but the tests themselves.
 HBA = "local all postgres trust\nlocal all all scram-sha-256\n"
