@@ -1,5 +1,6 @@
 """The fixtures that every test may ask for."""
 
+import gc
 import os
 
 # Root's PostgreSQL is forked into another account, where gRPC's fork handlers now and then crash for want of the
@@ -14,3 +15,9 @@ pytest_plugins = [
     "tests.support.postgres",
     "tests.support.service_process",
 ]
+
+
+def pytest_collection_finish() -> None:
+    # What was imported stays to the end: looking through it again and again is a good part of a short test's time.
+    gc.collect()
+    gc.freeze()

@@ -39,7 +39,7 @@ from tests.support.sealed import read_rows
 
 LONGER = os.environ.get("LIFE_CYCLES")
 PROFILE = settings(
-    max_examples=int(LONGER or 18),
+    max_examples=int(LONGER or 10),
     stateful_step_count=40,
     derandomize=LONGER is None,
     phases=list(Phase) if LONGER else [Phase.generate],

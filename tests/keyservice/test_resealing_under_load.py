@@ -24,7 +24,7 @@ from servicekit.database.engine import Database
 from servicekit.database.url import DatabaseUrl
 from tests.support.sealed import add_client, add_rows, id_of, new_key, new_values, read_rows
 
-ROWS = int(os.environ.get("RESEALING_ROWS", "2000"))
+ROWS = int(os.environ.get("RESEALING_ROWS", "1000"))
 WRITERS = 4
 BATCH = max(20, ROWS // 100)
 PATIENCE = 60 + ROWS / 100
