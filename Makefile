@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/python -m
 # Present only when the install came to its end, so that an interrupted one is done again.
 INSTALLED := $(VENV)/.installed
-XDIST ?= 2
+# One more than there are cores, because some tests wait more than they compute.
+XDIST ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test check lint types format generate breaking lock migration catalogue bench crash dist clean
@@ -35,8 +36,9 @@ install: $(INSTALLED) ## Make the virtual environment, or renew it when the lock
 run: $(INSTALLED) ## Start PostgreSQL and both services; Ctrl-C stops all of it.
 	@exec $(RUN) keybridge up
 
+# What `check` has run already is left out.
 test: check ## Everything that CI runs: the checks, then the tests with their coverage gate.
-	@$(RUN) pytest -n $(XDIST) --cov --cov-report=term-missing
+	@$(RUN) pytest -n $(XDIST) --cov --cov-report=term-missing --ignore tests/house --ignore tests/protos
 
 check: lint types breaking ## Lint, types, contracts, generated code, import rules, lock file; no tests of behaviour.
 	@$(RUN) pytest -q tests/house tests/protos
