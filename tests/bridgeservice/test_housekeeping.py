@@ -37,8 +37,8 @@ async def test_idle_sessions_are_closed_and_unconfirmed_connectors_are_forgotten
     )
     loop = asyncio.create_task(housekeeping.run())
     try:
-        await eventually(lambda: sessions.open_count == 0, "the session is closed")
-        assert exchanges["kraken"].sessions[0].closed
+        await eventually(lambda: exchanges["kraken"].sessions[0].closed, "the session is closed")
+        assert sessions.open_count == 0
         await eventually(lambda: accounts.connector_count == 0, "the connector is forgotten")
     finally:
         loop.cancel()

@@ -168,12 +168,13 @@ async def test_a_stream_s_generator_is_closed_when_its_caller_leaves() -> None:
 
 
 async def test_an_answer_to_a_caller_who_has_left_is_no_error_of_ours() -> None:
-    left = asyncio.Event()
+    waiting, left = asyncio.Event(), asyncio.Event()
 
     class Stubborn:
         async def WatchEcho(self, _request: Any, _call: Call) -> Any:  # noqa: N802
             yield Echo()
             try:
+                waiting.set()
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
                 left.set()
@@ -183,6 +184,8 @@ async def test_an_answer_to_a_caller_who_has_left_is_no_error_of_ours() -> None:
         async with serving(Stubborn()) as server, plain_channel(server.port) as channel:
             call = ProbeStub(channel).WatchEcho(Echo())
             await call.read()
+            # The answer can be heard before the server is done with sending it.
+            await asyncio.wait_for(waiting.wait(), 10)
             call.cancel()
             await asyncio.wait_for(left.wait(), 10)
             await eventually(lambda: bool(logs), "the call was logged")
