@@ -7,8 +7,7 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/python -m
 # Present only when the install came to its end, so that an interrupted one is done again.
 INSTALLED := $(VENV)/.installed
-# One more than there are cores, because some tests wait more than they compute.
-XDIST ?= 3
+XDIST ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test check lint types format generate breaking lock migration catalogue bench crash dist clean
