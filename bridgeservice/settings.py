@@ -42,7 +42,7 @@ class BridgeServiceSettings(ServiceSettings):
     """How long one question to an exchange may take in all, whatever the caller's deadline."""
 
     request_timeout: PositiveDuration = Field(timedelta(seconds=10), le=_AN_HOUR)
-    """How long one HTTP request to an exchange may take, where the caller's deadline leaves more."""
+    """How long one HTTP request to an exchange may take, whatever the callers' deadlines."""
 
     exchange_urls: StringMap = Field(default_factory=dict)
     """Base URLs that stand for an exchange's own, as a JSON object: a test net, a proxy, the simulator."""

@@ -16,7 +16,7 @@ import aiohttp
 import ccxt.async_support as ccxt
 
 from bridgeservice.exchanges.breaker import Breaker
-from bridgeservice.exchanges.limits import Throttle, named_pause, time_left
+from bridgeservice.exchanges.limits import Throttle, named_pause
 from bridgeservice.exchanges.options import Options
 
 # ccxt writes headers and URLs, with keys and signatures in them, to its logger. This one passes nothing on, and
@@ -26,9 +26,6 @@ SILENT = logging.Logger("silent", level=logging.CRITICAL + 1)  # noqa: LOG001
 # Answers in which an exchange says that this address, not one account, has asked too often.
 _TOO_OFTEN = frozenset({418, 429})
 _SERVER_FAILED = 500
-# What is left of the caller's time for telling him that the exchange did not answer.
-_MARGIN = 0.05
-_SHORTEST_TIMEOUT = 0.05
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +51,8 @@ class Guarded(ccxt.Exchange):  # type: ignore[misc]  # ccxt ships no types
     """Mixed in before an exchange's class; ``templates.py`` does so."""
 
     line: Line
+    reporter: int | None = None
+    """Who meets a failure, where a connector's own account may be why; None for what is public."""
 
     on_json_response = staticmethod(exact_json)
 
@@ -67,8 +66,9 @@ class Guarded(ccxt.Exchange):  # type: ignore[misc]  # ccxt ships no types
         """Nothing: ccxt would keep the signed request."""
 
     async def throttle(self, cost: float | None = None) -> None:
-        self.line.breaker.admit()
+        self.line.breaker.refuse()
         await self.line.throttle.turn(1.0 if cost is None else float(cost))
+        self.line.breaker.admit()  # only now, as a trial that waits for its turn may be given up before it is one
 
     async def load_markets(self, reload: bool = False, params: Mapping[str, object] = {}) -> Any:
         """Return what is there without a task of its own, which ccxt makes each time."""
@@ -106,12 +106,13 @@ class Guarded(ccxt.Exchange):  # type: ignore[misc]  # ccxt ships no types
         if self.session.closed:
             raise ccxt.ExchangeClosedByUser("the exchange was closed meanwhile")
         started = monotonic()
-        self.timeout = 1000 * self._time_for_one_request()
+        # Not the caller's time: others may wait for the same answer, and whoever waits keeps his own deadline.
+        self.timeout = 1000 * self.line.options.request_timeout.total_seconds()
         try:
             answer = await super().fetch(url, method, headers, body)
         except (asyncio.CancelledError, ccxt.RequestTimeout):
             if monotonic() - started >= self.line.options.patience.total_seconds():
-                self.line.breaker.failed()
+                self.line.breaker.failed(self.reporter)
             raise
         except ccxt.NetworkError as error:
             if isinstance(error.__cause__, aiohttp.ClientError | OSError):  # no answer at all
@@ -121,11 +122,6 @@ class Guarded(ccxt.Exchange):  # type: ignore[misc]  # ccxt ships no types
             # ccxt hands text on, and many an exchange's class finds no balances in it instead of an error.
             raise ccxt.BadResponse("the answer is not JSON")
         return answer
-
-    def _time_for_one_request(self) -> float:
-        limit = self.line.options.request_timeout.total_seconds()
-        left = time_left()
-        return limit if left is None else max(_SHORTEST_TIMEOUT, min(limit, left - _MARGIN))
 
     def handle_errors(
         self,
@@ -139,7 +135,7 @@ class Guarded(ccxt.Exchange):  # type: ignore[misc]  # ccxt ships no types
     ) -> Any:
         """Hear what the answer says about the exchange as a whole, then let ccxt read it."""
         if status >= _SERVER_FAILED:
-            self.line.breaker.failed()
+            self.line.breaker.failed(self.reporter)
         else:
             self.line.breaker.answered()
         if status in _TOO_OFTEN:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from bridgeservice.deadlines import Deadline, go_by
 from bridgeservice.exchanges import convert, templates
 from bridgeservice.exchanges.convert import understood
 from bridgeservice.exchanges.errors import exchange_errors
 from bridgeservice.exchanges.exchange import Environment, Market
 from bridgeservice.exchanges.http import largest_answer
 from bridgeservice.exchanges.instruments import Instruments, Stored
-from bridgeservice.exchanges.limits import work_for_everyone
 from bridgeservice.exchanges.options import Options
 from bridgeservice.single_flight import SingleFlight
 from servicekit import logs
@@ -63,12 +63,11 @@ class Markets:
         await asyncio.gather(*self._background, return_exceptions=True)
 
     async def _first(self) -> Loaded:
-        work_for_everyone()
         self._loaded = await self._from_store() or await self._from_exchange()
         return self._loaded
 
     async def _renew(self) -> None:
-        work_for_everyone()
+        go_by(Deadline())  # and not that of the call that found them old
         try:
             self._loaded = await self._from_exchange()
         except KeybridgeError as error:

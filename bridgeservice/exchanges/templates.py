@@ -130,6 +130,7 @@ def connect(template: Any, credentials: Credentials | None = None) -> Any:
     }
     if credentials is not None:
         attributes.update(_named_for_ccxt(credentials))
+        connector.reporter = id(connector)
     return connector
 
 

@@ -315,11 +315,13 @@ class TestOutages:
         quick = replace(QUICK, breaker_failures=2, breaker_pause=timedelta(seconds=0.2))
         async with connected(simulator, "kucoin", quick) as exchange:
             own = session(exchange, simulator, balances={"BTC": "1"})
-            await own.balances()
+            other = session(exchange, simulator)
+            await asyncio.gather(own.balances(), other.balances())
             simulator.faults["kucoin"].add(FaultKind.FAIL)
-            for _ in range(2):
+            for each in (own, own, own, other):
+                assert not (await exchange.loaded()).template.line.breaker.is_open
                 with pytest.raises(Unavailable):
-                    await own.balances()
+                    await each.balances()
             sent = simulator.seen.count(exchange.id)
 
             with pytest.raises(Unavailable) as told:
