@@ -21,6 +21,16 @@ Raw = Mapping[str, Any]
 
 _PLAIN = re.compile(r"-?\d+(\.\d+)?\Z", re.ASCII)
 _MARKET_TYPES = {kind.value: kind for kind in MarketType}
+# Where an exchange's answer holds the balances, and as what; empty for the answer itself. Elsewhere a list or an
+# object anywhere in the answer may be an empty account.
+_PLACES: Mapping[str, tuple[str, type]] = {
+    "binance": ("balances", list),
+    "binanceus": ("balances", list),
+    "bybit": ("result", dict),
+    "gate": ("", list),
+    "kraken": ("result", dict),
+    "okx": ("data", list),
+}
 # A number beyond this is no amount of anything, and writing out its zeros would cost memory.
 _LARGEST_EXPONENT = 64
 
@@ -60,13 +70,20 @@ def moment(milliseconds: object) -> datetime | None:
     return None if milliseconds is None else datetime.fromtimestamp(int(str(milliseconds)) / 1000, UTC)
 
 
-def balances(answer: Raw) -> list[Balance]:
+def balances(exchange_id: str, answer: Raw) -> list[Balance]:
     """What there is something of, by asset."""
-    if not answer["info"] and answer["info"] != []:
-        # An empty object is no account: ccxt would make it one that holds nothing.
+    if not answer["total"] and not _is_account(exchange_id, answer["info"]):
         raise ValueError("no balances")
     found = (_balance(asset, answer[asset]) for asset in answer["total"])
     return sorted((each for each in found if _is_something(each)), key=lambda each: each.asset)
+
+
+def _is_account(exchange_id: str, given: Any) -> bool:
+    """Whether an answer without balances is an account that holds nothing. ccxt takes any answer for one."""
+    if (place := _PLACES.get(exchange_id)) is not None:
+        name, kind = place
+        return isinstance(given[name] if name else given, kind)
+    return isinstance(given, list) or any(isinstance(each, dict | list) for each in given.values())
 
 
 def _balance(asset: str, held: Raw) -> Balance:

@@ -7,6 +7,7 @@ JSON, and what the exchange says about coming again is heard.
 import asyncio
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import monotonic
@@ -27,6 +28,11 @@ SILENT = logging.Logger("silent", level=logging.CRITICAL + 1)  # noqa: LOG001
 _TOO_OFTEN = frozenset({418, 429})
 _SERVER_FAILED = 500
 
+# An exponent that no amount has, and the number before it. ccxt would write out its zeros, for seconds.
+_HUGE_EXPONENT = re.compile(r"[eE][+-]?\d{6,}(?=[\"\s,}\]])", re.ASCII)
+_NUMBER = re.compile(r"[\"\s:,\[]-?\d+(\.\d*)?\Z", re.ASCII)
+_LONGEST_NUMBER = 5000  # Python itself refuses longer ones
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Line:
@@ -41,6 +47,9 @@ class Line:
 
 def exact_json(text: str) -> object:
     """Parse JSON without turning a number into a float: every digit survives, as text."""
+    for found in _HUGE_EXPONENT.finditer(text):
+        if _NUMBER.search(text[max(0, found.start() - _LONGEST_NUMBER) : found.start()]):
+            raise ValueError("a number beyond all bounds")
     try:
         return json.loads(text, parse_float=str)
     except RecursionError:
@@ -53,6 +62,8 @@ class Guarded(ccxt.Exchange):  # type: ignore[misc]  # ccxt ships no types
     line: Line
     reporter: int | None = None
     """Who meets a failure, where a connector's own account may be why; None for what is public."""
+    requests = 0
+    """How many this connector has sent."""
 
     on_json_response = staticmethod(exact_json)
 
@@ -64,6 +75,12 @@ class Guarded(ccxt.Exchange):  # type: ignore[misc]  # ccxt ships no types
 
     def set_last_request(self, request: object) -> None:
         """Nothing: ccxt would keep the signed request."""
+
+    def calculate_rate_limiter_cost(self, *arguments: Any, **named: Any) -> Any:
+        try:
+            return super().calculate_rate_limiter_cost(*arguments, **named)
+        except TypeError:
+            return 1.0  # pacifica compares the cost as a number, which with us is text
 
     async def throttle(self, cost: float | None = None) -> None:
         self.line.breaker.refuse()
@@ -105,6 +122,7 @@ class Guarded(ccxt.Exchange):  # type: ignore[misc]  # ccxt ships no types
             raise ccxt.NotSupported("a request outside of the base URL that the settings name")
         if self.session.closed:
             raise ccxt.ExchangeClosedByUser("the exchange was closed meanwhile")
+        self.requests += 1
         started = monotonic()
         # Not the caller's time: others may wait for the same answer, and whoever waits keeps his own deadline.
         self.timeout = 1000 * self.line.options.request_timeout.total_seconds()

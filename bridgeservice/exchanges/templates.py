@@ -11,7 +11,6 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
 import ccxt.async_support as ccxt
 
 from bridgeservice.exchanges.breaker import Breaker
@@ -57,8 +56,11 @@ _CONTAINERS = (dict, list, set)
 _classes: dict[str, type[Guarded]] = {}
 
 
-def make(exchange_id: str, environment: Environment, options: Options, session: aiohttp.ClientSession) -> Any:
-    """The template, ready to be copied; it has no markets yet. Any, here and below: ccxt ships no types."""
+def make(exchange_id: str, environment: Environment, options: Options) -> Any:
+    """The template, ready to be copied once it is given a session; it has no markets yet.
+
+    Any, here and below: ccxt ships no types.
+    """
     template = _class(exchange_id)(
         {
             "number": str,
@@ -66,11 +68,12 @@ def make(exchange_id: str, environment: Environment, options: Options, session: 
             "enableLastHttpResponse": False,
             "enableLastResponseHeaders": False,
             "logger": SILENT,
-            "session": session,
+            "session": None,
             "asyncio_loop": asyncio.get_running_loop(),
         }
     )
     template.options["maxRetriesOnFailure"] = 0  # ccxt would send an order again
+    template.exceptions = template.exceptions or {}  # some classes have none
     for ancestor in type(template).__mro__:  # okxus is an okx too
         template.exceptions.setdefault("exact", {}).update(REFUSALS.get(ancestor.__name__, {}))
     template.line = line = _line(template, options)

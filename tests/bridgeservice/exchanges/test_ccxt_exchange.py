@@ -94,6 +94,22 @@ class TestCredentials:
             assert refused.value.reason == "CREDENTIALS_REJECTED"
             assert simulator.seen.count(exchange.id) == sent
 
+    async def test_those_on_which_ccxt_stumbles_before_it_sends_are_called_malformed(
+        self, simulator: Simulator
+    ) -> None:
+        def stumble() -> object:
+            raise ValueError("non-hexadecimal number found")
+
+        async with connected(simulator, "gate") as exchange:
+            own = session(exchange, simulator)
+            connector = await own._in_use()
+            connector.fetch_balance = stumble
+
+            with pytest.raises(FailedPrecondition) as refused:
+                await own.balances()
+
+            assert refused.value.reason == "CREDENTIALS_REJECTED"
+
     async def test_a_closed_session_has_forgotten_them(self, simulator: Simulator) -> None:
         async with connected(simulator, "gate") as exchange:
             own = session(exchange, simulator)
@@ -184,6 +200,30 @@ class TestBadAnswers:
             assert failed.value.reason == "EXCHANGE_BAD_RESPONSE"
             simulator.faults[exchange_id].clear()
             assert await own.balances() == [Balance("BTC", "1", "0", "1")]
+
+    @every_exchange
+    async def test_json_of_another_form_never_looks_like_no_balances(
+        self, simulator: Simulator, exchange_id: str
+    ) -> None:
+        async with connected(simulator, exchange_id) as exchange:
+            own = session(exchange, simulator, balances={"BTC": "1"})
+            await own.balances()
+            forms: list[object] = [
+                {"unexpected": True},
+                {"msg": "maintenance"},
+                {"balances": None, "result": None, "data": None},
+            ]
+            if exchange_id != "gate":  # whose balances are a list
+                forms.append([])
+            for form in forms:
+                own._connector.on_json_response = lambda _, form=form: form
+
+                with pytest.raises(KeybridgeError) as failed:
+                    await own.balances()
+
+                # okx and kucoin put a code into each answer; ccxt takes one without it for a refusal.
+                expected = "EXCHANGE_ERROR" if exchange_id in ("okx", "kucoin") else "EXCHANGE_BAD_RESPONSE"
+                assert failed.value.reason == expected
 
     @every_exchange
     async def test_nothing_of_a_request_is_in_an_error(self, simulator: Simulator, exchange_id: str) -> None:
