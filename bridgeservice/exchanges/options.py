@@ -10,7 +10,8 @@ class Options:
     """Every value has a default that works against the real exchanges."""
 
     urls: Mapping[str, str] = field(default_factory=dict)
-    """Exchange id → base URL that stands for all of its hosts: a test net, a proxy, a simulator."""
+    """Exchange id → base URL that stands for all of its hosts: a test net, a proxy, a simulator. That of its sandbox
+    is under ``id:sandbox``."""
 
     proxy_url: str = field(default="", repr=False)
     """An HTTP proxy for all requests, for a fixed egress address. May hold a password, so it is not printed."""

@@ -4,6 +4,7 @@ import secrets
 import types
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import ccxt
@@ -189,6 +190,17 @@ async def test_every_exchange_can_be_made_and_its_sandbox_where_there_is_one() -
             with pytest.raises(FailedPrecondition) as refused:
                 templates.make(exchange_id, Environment.SANDBOX, QUICK)
             assert refused.value.reason == "SANDBOX_UNSUPPORTED"
+
+
+async def test_the_base_url_of_the_live_exchange_is_not_that_of_its_sandbox() -> None:
+    urls = {"okx": "http://127.0.0.1:1/live"}
+    with pytest.raises(FailedPrecondition, match="none for its sandbox") as refused:
+        templates.make("okx", Environment.SANDBOX, replace(QUICK, urls=urls))
+    assert refused.value.reason == "SANDBOX_UNSUPPORTED"
+
+    both = replace(QUICK, urls={**urls, "okx:sandbox": "http://127.0.0.1:1/test"})
+    for environment, base_url in zip(Environment, ("live", "test"), strict=True):
+        assert templates.make("okx", environment, both).urls["api"]["rest"].endswith(base_url)
 
 
 def test_a_base_url_stands_for_every_host_however_it_is_written() -> None:
