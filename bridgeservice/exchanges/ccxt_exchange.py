@@ -27,7 +27,7 @@ from bridgeservice.exchanges.limits import Throttle
 from bridgeservice.exchanges.markets import Loaded, Markets
 from bridgeservice.exchanges.options import Options
 from servicekit.credentials import Credentials
-from servicekit.errors import FailedPrecondition, InvalidArgument, Unavailable, Violation
+from servicekit.errors import FailedPrecondition, InvalidArgument, KeybridgeError, Unavailable, Violation
 
 T = TypeVar("T")
 
@@ -44,6 +44,9 @@ _FIRST_CALL: Mapping[str, str] = {"kucoin": "load_migration_status", "kucoinfutu
 
 # What errors are called that say that a request or its answer is not as it should be.
 _STUMBLED = frozenset({"BAD_REQUEST", "EXCHANGE_BAD_RESPONSE", "EXCHANGE_ERROR"})
+
+# What an exchange says of one market, which tells nothing of the others.
+_OF_ONE_MARKET = _STUMBLED | {"CONTRACT_UNAVAILABLE", "MARKET_CLOSED", "UNKNOWN_SYMBOL"}
 
 
 class CcxtExchange:
@@ -93,7 +96,18 @@ class CcxtExchange:
                 reason="NOT_SUPPORTED",
                 metadata={"exchange": self.id},
             )
-        return {symbol: await self.ticker(symbol) for symbol in dict.fromkeys(symbols)}
+        found: dict[str, Ticker] = {}
+        refused: KeybridgeError | None = None
+        for symbol in dict.fromkeys(symbols):
+            try:
+                found[symbol] = await self.ticker(symbol)
+            except KeybridgeError as error:
+                if error.reason not in _OF_ONE_MARKET:
+                    raise
+                refused = error
+        if refused is not None and not found:
+            raise refused
+        return found
 
     async def order_book(self, symbol: str, depth: int) -> OrderBook:
         loaded = await self._with(symbol)

@@ -4,7 +4,6 @@ Whatever is not of the form that ccxt promises raises a ``LookupError``, ``TypeE
 ``understood`` makes an error of ours.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,13 +12,13 @@ from typing import Any
 
 from ccxt.base.decimal_to_precision import DECIMAL_PLACES, TICK_SIZE
 
+from bridgeservice.amounts import is_plain
 from bridgeservice.exchanges.exchange import Balance, Candle, Market, MarketType, OrderBook, Ticker
 from servicekit.errors import Unavailable
 
 # ccxt ships no types: what comes from it is a mapping of anything.
 Raw = Mapping[str, Any]
 
-_PLAIN = re.compile(r"-?\d+(\.\d+)?\Z", re.ASCII)
 _MARKET_TYPES = {kind.value: kind for kind in MarketType}
 # Where an exchange's answer holds the balances, and as what; empty for the answer itself. Elsewhere a list or an
 # object anywhere in the answer may be an empty account.
@@ -53,7 +52,7 @@ def number(value: object) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else str(value)
-    if _PLAIN.match(text):
+    if is_plain(text):
         return text
     return _written_out(text)
 
@@ -62,7 +61,7 @@ def _written_out(text: str) -> str:
     parsed = Decimal(text)
     if not parsed.is_finite() or abs(parsed.adjusted()) > _LARGEST_EXPONENT:
         raise ValueError("not an amount")
-    return format(parsed, "f")
+    return format(parsed if parsed else parsed.copy_abs(), "f")
 
 
 def moment(milliseconds: object) -> datetime | None:

@@ -167,6 +167,19 @@ class TestMarketData:
                 await exchange.tickers([])
             assert refused.value.reason == "NOT_SUPPORTED"
 
+    async def test_one_market_without_a_ticker_does_not_cost_the_others_theirs(
+        self, simulator: Simulator
+    ) -> None:
+        async with connected(simulator, "gate") as exchange:
+            exchange.has = {}
+            await exchange.markets()
+            simulator.faults["gate"].add(FaultKind.HTML, times=1)
+
+            assert list(await exchange.tickers(["ETH/USDT", "BTC/USDT"])) == ["BTC/USDT"]
+            simulator.faults["gate"].add(FaultKind.HTML, times=1)
+            with pytest.raises(Unavailable):
+                await exchange.tickers(["ETH/USDT"])
+
     async def test_an_unknown_symbol_is_refused_with_the_right_one(self, simulator: Simulator) -> None:
         async with connected(simulator, "okx") as exchange:
             with pytest.raises(InvalidArgument) as refused:
