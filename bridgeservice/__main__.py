@@ -12,7 +12,7 @@ from bridgeservice.directory import Directory
 from bridgeservice.exchange_calls import ExchangeCalls
 from bridgeservice.exchanges import plugins
 from bridgeservice.exchanges.exchange import Environment
-from bridgeservice.exchanges.paper import paper_provider
+from bridgeservice.exchanges.paper import PAPER, paper_provider
 from bridgeservice.exchanges.registry import Registry
 from bridgeservice.housekeeping import Housekeeping
 from bridgeservice.market_data import MarketData
@@ -58,14 +58,17 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
             ready = database.ready
         else:
             _log.warning("runs without a database: orders will be refused, and nothing is remembered")
+        shipped, plugged_in = Catalogue.load(), plugins.installed()
         paper = paper_provider(
-            settings.paper_options, database, lambda name: exchanges.get(name, Environment.LIVE)
+            settings.paper_options(plugins.extended(shipped, plugged_in)),
+            database,
+            lambda name: calls.to(name, Environment.LIVE),
         )
         exchanges = Registry(
-            Catalogue.load(),
-            settings.exchange_options,
-            built_in={"paper": paper},
-            plugged_in=plugins.installed(),
+            shipped,
+            settings.exchange_options(shipped),
+            built_in={PAPER: paper},
+            plugged_in=plugged_in,
             instruments=None if database is None else InstrumentStore(database),
         )
         stack.push_async_callback(exchanges.close)

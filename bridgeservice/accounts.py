@@ -45,6 +45,7 @@ class Accounts:
         if account is None:
             account = self._accounts[name] = Account(name)
             insort(self._names, name)
+        account.confirmed_at = self._clock()
         return account
 
     def get(self, name: str) -> Account:
@@ -85,6 +86,7 @@ class Accounts:
     def connectors(self, account_name: str, after: str | None, size: int) -> Page[Connector]:
         """Connectors of an account by name. That they were asked for says that they are wanted."""
         account = self.get(account_name)
+        account.confirmed_at = self._clock()
         names = page_of_names(sorted(account.connectors), after, size)
         found = [account.connectors[name] for name in names.rows]
         for connector in found:
@@ -142,19 +144,24 @@ class Accounts:
             if revision < present.revision:
                 raise _stale(f"The connector has revision {present.revision} already.")
             self._drop(account, present)
+            account.confirmed_at = self._clock()
         self._tombstones.put(account_name, name, revision + 1)
 
     def forget_unconfirmed(self, ttl: timedelta) -> int:
-        """Forget the connectors that KeyService has not confirmed for so long; says how many."""
+        """Forget the connectors that KeyService has not confirmed for so long; says how many.
+
+        An account without any goes with the last of them, or when KeyService has not spoken of it for so long.
+        """
         until = self._clock() - ttl.total_seconds()
         forgotten = 0
         for account in list(self._accounts.values()):
-            for connector in [each for each in account.connectors.values() if each.confirmed_at <= until]:
+            stale = [each for each in account.connectors.values() if each.confirmed_at <= until]
+            for connector in stale:
                 self._drop(account, connector)
                 self._tombstones.put(account.name, connector.name, connector.revision)
                 forgotten += 1
-                if not account.connectors:
-                    self._forget_account(account)
+            if not account.connectors and (stale or account.confirmed_at <= until):
+                self._forget_account(account)
         self._tombstones.expire()
         return forgotten
 

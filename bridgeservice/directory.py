@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bridgeservice.exchanges.exchange import Exchanges
 from bridgeservice.records import Page, page_of_names
 from servicekit import catalogue
-from servicekit.errors import Unavailable
+from servicekit.errors import DeadlineExceeded, Unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,10 @@ class Directory:
             async with asyncio.timeout(within):
                 found = [await self._known(each) for each in ids.rows]
         except TimeoutError:
+            if self._capabilities:
+                raise DeadlineExceeded(
+                    "There was too little time to look up what so many exchanges can do."
+                ) from None
             raise Unavailable(
                 "The bridge has just started and has not loaded its exchanges yet. Try again in a moment.",
                 reason="STARTING",

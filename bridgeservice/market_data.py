@@ -114,7 +114,7 @@ class MarketData:
             return await exchange.markets()
 
         found = await self._asked(exchange_id, "markets", ask, within)
-        symbols.require("symbols", named, found, exchange_id)
+        await _refuse_unknown("symbols", named, found, exchange_id)
         names = page_of_names(sorted(set(named) or found), after, size)
         return Page([found[symbol] for symbol in names.rows], names.next)
 
@@ -136,9 +136,13 @@ class MarketData:
 
 
 async def _require(exchange: Exchange, exchange_id: str, field: str, named: Sequence[str]) -> None:
-    if not named:
-        return
-    markets = await exchange.markets()
+    if named:
+        await _refuse_unknown(field, named, await exchange.markets(), exchange_id)
+
+
+async def _refuse_unknown(
+    field: str, named: Sequence[str], markets: Mapping[str, Market], exchange_id: str
+) -> None:
     if any(symbol not in markets for symbol in named):
         # Looking for what was meant takes a while on an exchange with thousands of markets.
         await asyncio.to_thread(symbols.require, field, named, markets, exchange_id)

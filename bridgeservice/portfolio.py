@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from time import monotonic
 
 from bridgeservice.accounts import Accounts
@@ -79,13 +80,7 @@ class Portfolios:
                 connector = connectors[holding.connector_name]
                 assets = (balance.asset for balance in holding.reading.balances)
                 places[connector.exchange, connector.environment].update(assets)
-        prices = dict(
-            zip(
-                places,
-                await asyncio.gather(*(self._priced(place, places[place], wish) for place in places)),
-                strict=True,
-            )
-        )
+        prices = await self._all_priced(places, wish)
         unpriced: set[str] = set()
         valued = []
         for holding in holdings:
@@ -99,29 +94,40 @@ class Portfolios:
             unpriced |= without
         return Portfolio(valued, sorted(unpriced))
 
-    async def _priced(self, place: Place, assets: set[str], wish: Wish) -> dict[str, Price]:
-        """Prices as far as the exchange tells them; that it does not is told as assets without a price."""
-        try:
-            return await self._prices.of(
-                place, assets, wish.quote_asset, max_age=wish.max_age, within=wish.within
-            )
-        except KeybridgeError as error:
-            _log.warning("holdings could not be valued", exchange=place[0], reason=error.reason)
-            return {}
+    async def _all_priced(
+        self, places: Mapping[Place, set[str]], wish: Wish
+    ) -> dict[Place, Mapping[str, Price]]:
+        asked = [
+            self._prices.of(place, assets, wish.quote_asset, max_age=wish.max_age, within=wish.within)
+            for place, assets in places.items()
+        ]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        return {place: _prices(place, answer) for place, answer in zip(places, answers, strict=True)}
 
 
 def _values(reading: Reading, prices: Mapping[str, Price], quote: str) -> tuple[dict[str, str], set[str]]:
-    """What the assets are worth, and which of them have no price."""
+    """What the assets are worth, and which of them have no price, or no total."""
     values: dict[str, str] = {}
     unpriced = set()
     for balance in reading.balances:
-        if balance.asset == quote:
-            values[balance.asset] = balance.total
-        elif balance.asset not in prices:
+        price = Price(Decimal(1)) if balance.asset == quote else prices.get(balance.asset)
+        value = price.value(balance.total) if price else None
+        if value is None:
             unpriced.add(balance.asset)
-        elif (value := prices[balance.asset].value(balance.total)) is not None:
-            values[balance.asset] = value
+        else:
+            values[balance.asset] = balance.total if balance.asset == quote else value
     return values, unpriced
+
+
+def _prices(place: Place, answer: Mapping[str, Price] | BaseException) -> Mapping[str, Price]:
+    """Prices as far as the exchange tells them; that it does not is told as assets without a price."""
+    if not isinstance(answer, BaseException):
+        return answer
+    if isinstance(answer, KeybridgeError) and not isinstance(answer, Internal):
+        _log.warning("holdings could not be valued", exchange=place[0], reason=answer.reason)
+    else:
+        _log.error("unforeseen error in valuing holdings", exchange=place[0], exc_info=answer)
+    return {}
 
 
 def _holding(connector: Connector, answer: Reading | BaseException) -> Holding:

@@ -1,13 +1,16 @@
 """Reading what one connector holds: anew, or from memory where the caller allows it, and once for all who ask."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from time import monotonic
 
+from bridgeservice.amounts import is_plain
 from bridgeservice.exchange_calls import late
+from bridgeservice.exchanges.exchange import Balance
 from bridgeservice.records import Connector, Holding, Reading, ReadStatus
 from bridgeservice.sessions import Sessions
 from bridgeservice.single_flight import SingleFlight
-from servicekit.errors import DeadlineExceeded, KeybridgeError, ResourceExhausted, Unavailable
+from servicekit.errors import DeadlineExceeded, Internal, KeybridgeError, ResourceExhausted, Unavailable
 
 _STATUS_BY_REASON = {
     "CREDENTIALS_REJECTED": ReadStatus.CREDENTIALS_REJECTED,
@@ -43,9 +46,27 @@ class Readings:
     async def _read(self, connector: Connector) -> Reading:
         async with self._sessions.of(connector) as session:
             asked_at, clock = datetime.now(UTC), monotonic()
-            reading = Reading(await session.balances(), asked_at, clock)
+            balances = await session.balances()
+            _check(connector.exchange, balances)
+            reading = Reading(balances, asked_at, clock)
             connector.reading = reading
         return reading
+
+
+def _check(exchange: str, balances: Sequence[Balance]) -> None:
+    """A plug-in that does not keep to the protocol fails here, and not in the answer about all connectors."""
+    if not all(_is_as_promised(each) for each in balances):
+        raise Internal(f"{exchange} gave a balance that is not written as balances are here.")
+
+
+def _is_as_promised(balance: object) -> bool:
+    if not isinstance(balance, Balance):
+        return False
+    asset: object = balance.asset
+    amounts: tuple[object, ...] = (balance.free, balance.used, balance.total)
+    return isinstance(asset, str) and all(
+        isinstance(amount, str) and (not amount or is_plain(amount)) for amount in amounts
+    )
 
 
 def failed(connector: Connector, error: KeybridgeError) -> Holding:

@@ -56,6 +56,8 @@ class Account:
     name: str
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     connectors: dict[str, Connector] = field(default_factory=dict)
+    confirmed_at: float = 0.0
+    """When KeyService last spoke of it, on the monotonic clock."""
 
     def sorted(self) -> list[Connector]:
         """The connectors in the order of their names."""

@@ -73,7 +73,7 @@ class Sessions:
         """Close all of them, whoever uses them."""
         for connector in list(self._lent):
             self._put_to_rest(connector)
-        await asyncio.gather(*self._closing)
+        await asyncio.gather(*self._closing, return_exceptions=True)
 
     def _put_to_rest(self, connector: Connector) -> None:
         connector.reading = None
@@ -82,7 +82,17 @@ class Sessions:
             # In a task, because whoever retires a connector does not wait for what its exchange still does.
             task = asyncio.create_task(_close(lent.session, connector))
             self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            task.add_done_callback(lambda closed: self._rested(closed, connector))
+
+    def _rested(self, closed: asyncio.Task[None], connector: Connector) -> None:
+        self._closing.discard(closed)
+        if not closed.cancelled() and (error := closed.exception()) is not None:
+            # Its name only: what a plug-in's session says while it forgets credentials may hold them.
+            _log.error(
+                "unforeseen error in closing a session",
+                exchange=connector.exchange,
+                error=type(error).__name__,
+            )
 
 
 async def _close(session: Session, connector: Connector) -> None:

@@ -9,14 +9,17 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from bridgeservice.exchanges.options import Options
-from bridgeservice.exchanges.paper import STARTING_BALANCES, PaperOptions
+from bridgeservice.exchanges.paper import PAPER, STARTING_BALANCES, PaperOptions
+from servicekit.catalogue import Catalogue
 from servicekit.config import Address, Duration, PositiveDuration, ServiceSettings, StringMap
+from servicekit.errors import SettingsError
 
 _A_MINUTE = timedelta(minutes=1)
 _AN_HOUR = timedelta(hours=1)
 _A_DAY = timedelta(days=1)
 _A_YEAR = timedelta(days=365)
 _MOST_CALLS = 2**31 - 1
+_HTTP = ("http://", "https://")
 _AMOUNT = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?")
 
 
@@ -42,10 +45,11 @@ class BridgeServiceSettings(ServiceSettings):
     """How long one question to an exchange may take in all, whatever the caller's deadline."""
 
     request_timeout: PositiveDuration = Field(timedelta(seconds=10), le=_AN_HOUR)
-    """How long one HTTP request to an exchange may take, where the caller's deadline leaves more."""
+    """How long one HTTP request to an exchange may take, whatever the callers' deadlines."""
 
     exchange_urls: StringMap = Field(default_factory=dict)
-    """Base URLs that stand for an exchange's own, as a JSON object: a test net, a proxy, the simulator."""
+    """Base URLs that stand for an exchange's own, as a JSON object: a test net, a proxy, the simulator. The one for
+    an exchange's sandbox has `:sandbox` behind the exchange's name."""
 
     proxy_url: SecretStr | None = None
     """The HTTP proxy through which every exchange is called, for an egress address that does not change."""
@@ -87,27 +91,47 @@ class BridgeServiceSettings(ServiceSettings):
     paper_prices_from: str = Field("", max_length=64)
     """The exchange whose prices `paper` has, where it shall have real ones."""
 
-    @property
-    def exchange_options(self) -> Options:
-        """What of the settings concerns exchanges."""
+    def exchange_options(self, catalogue: Catalogue) -> Options:
+        """What of the settings concerns exchanges that ccxt serves, which are those of the shipped catalogue."""
         return Options(
-            urls=self.exchange_urls,
+            urls=self._urls_by_id(catalogue),
             proxy_url=self.proxy_url.get_secret_value() if self.proxy_url else "",
             egress_address=self.egress_address,
             request_timeout=self.request_timeout,
             rate_share=self.rate_share,
         )
 
-    @property
-    def paper_options(self) -> PaperOptions:
-        """What of the settings concerns the exchange `paper`."""
+    def paper_options(self, catalogue: Catalogue) -> PaperOptions:
+        """What of the settings concerns the exchange `paper`. The catalogue is of all that are served."""
+        source = self.paper_prices_from
         return PaperOptions(
             seed=self.paper_seed,
             latency=self.paper_latency,
             failure_rate=self.paper_failure_rate,
             balances={asset: Decimal(amount) for asset, amount in self.paper_balances.items()},
-            prices_from=self.paper_prices_from,
+            prices_from=self._served("paper_prices_from", source, catalogue) if source else "",
         )
+
+    def _urls_by_id(self, catalogue: Catalogue) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for name, url in self.exchange_urls.items():
+            exchange, colon, environment = name.partition(":")
+            place = self._served("exchange_urls", exchange, catalogue) + colon + environment.lower()
+            if place == PAPER or place in found or environment.lower() not in ("", "sandbox"):
+                raise SettingsError(
+                    f"{self.variable('exchange_urls')} should have one URL for each exchange, and one for its "
+                    f"sandbox under the exchange's name with :sandbox behind it; {name} is neither"
+                )
+            found[place] = url
+        return found
+
+    def _served(self, field: str, name: str, catalogue: Catalogue) -> str:
+        # A name that nobody knows would be passed over, and the calls would go to the live exchange.
+        if (exchange := catalogue.find(name)) is not None:
+            return exchange.id
+        nearest = catalogue.nearest(name)
+        hint = f"; names that look like it: {', '.join(nearest)}" if nearest else ""
+        raise SettingsError(f"{self.variable(field)} names {name}, which is no exchange that is served{hint}")
 
     @field_validator("paper_balances")
     @classmethod
@@ -120,15 +144,22 @@ class BridgeServiceSettings(ServiceSettings):
     @field_validator("paper_prices_from")
     @classmethod
     def _check_source(cls, name: str) -> str:
-        if name.lower() == "paper":
+        if name.lower() == PAPER:
             raise ValueError("should name another exchange than paper, or none")
         return name
+
+    @field_validator("proxy_url")
+    @classmethod
+    def _check_proxy(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(_HTTP):
+            raise ValueError("should be the URL of an HTTP proxy, which begins with http:// or https://")
+        return url
 
     @field_validator("exchange_urls")
     @classmethod
     def _check_urls(cls, urls: dict[str, str]) -> dict[str, str]:
         for name, url in urls.items():
-            if not url.startswith(("http://", "https://")):
+            if not url.startswith(_HTTP):
                 raise ValueError(f"should have a URL that begins with http:// or https:// for {name}")
         return urls
 

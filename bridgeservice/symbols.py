@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Collection, Mapping
+from itertools import zip_longest
 
 from bridgeservice.exchanges.exchange import Market
 from servicekit.errors import InvalidArgument, Violation
@@ -13,6 +14,8 @@ LONGEST = 64
 
 _DASHED = re.compile(r"([A-Za-z0-9.]+)[-_]([A-Za-z0-9.]+)")
 _NEAREST = 3
+# For so many unknown symbols of a request the nearest ones are looked for, which takes milliseconds each.
+_MOST_SUGGESTED = 5
 
 
 def misspelt(symbol: str) -> str | None:
@@ -26,7 +29,12 @@ def require(field: str, symbols: Collection[str], markets: Mapping[str, Market],
     unknown = [symbol for symbol in symbols if symbol not in markets]
     if not unknown:
         return
-    complaints = [f"{symbol} is no market of {exchange}{_suggestion(symbol, markets)}" for symbol in unknown]
+    plain = {known: _plain(known) for known in markets}
+    suggestions = [_suggestion(symbol, plain) for symbol in unknown[:_MOST_SUGGESTED]]
+    complaints = [
+        f"{symbol} is no market of {exchange}{suggestion}"
+        for symbol, suggestion in zip_longest(unknown, suggestions, fillvalue="")
+    ]
     raise InvalidArgument(
         ended(complaints[0]),
         violations=[Violation(field, complaint) for complaint in complaints],
@@ -35,13 +43,16 @@ def require(field: str, symbols: Collection[str], markets: Mapping[str, Market],
     )
 
 
-def nearest(symbol: str, markets: Mapping[str, Market]) -> list[str]:
-    """At most three markets that look like ``symbol``: written otherwise, or of the same base, or alike."""
+def nearest(symbol: str, markets: Mapping[str, str]) -> list[str]:
+    """At most three markets that look like ``symbol``: written otherwise, or of the same base, or alike.
+
+    Each of the markets is given with how it is written plainly.
+    """
     wanted = _plain(symbol)
     base = re.split(r"[^A-Z0-9.]", symbol.upper())[0]
     same, of_base, begun = [], [], []
-    for known in markets:
-        if _plain(known) == wanted:
+    for known, plain in markets.items():
+        if plain == wanted:
             same.append(known)
         elif known.startswith(f"{base}/"):
             of_base.append(known)
@@ -52,7 +63,7 @@ def nearest(symbol: str, markets: Mapping[str, Market]) -> list[str]:
     return [*same, *by_likeness, *alike][:_NEAREST]
 
 
-def _suggestion(symbol: str, markets: Mapping[str, Market]) -> str:
+def _suggestion(symbol: str, markets: Mapping[str, str]) -> str:
     found = nearest(symbol, markets)
     return f"; did you mean {' or '.join(found)}?" if found else "; ListMarkets names all"
 

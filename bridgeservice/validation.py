@@ -58,7 +58,7 @@ class Checks(Violations):
         """A market's name as it is written here; whether there is such a market is for its exchange to say."""
         if not value:
             self.add(field, "is required")
-        elif right := symbols.misspelt(value):
+        elif len(value) <= symbols.LONGEST and (right := symbols.misspelt(value)):
             self.add(field, f"is not written as markets are named here: use {right}", reason=symbols.UNKNOWN)
         else:
             self.text(field, value, longest=symbols.LONGEST)

@@ -27,7 +27,7 @@ from bridgeservice.exchanges.limits import Throttle
 from bridgeservice.exchanges.markets import Loaded, Markets
 from bridgeservice.exchanges.options import Options
 from servicekit.credentials import Credentials
-from servicekit.errors import FailedPrecondition, InvalidArgument, Unavailable, Violation
+from servicekit.errors import FailedPrecondition, InvalidArgument, KeybridgeError, Unavailable, Violation
 
 T = TypeVar("T")
 
@@ -42,6 +42,12 @@ _DEPTHS: Mapping[str, Sequence[int]] = {
 # connector asks at its first call: without it the balances of most accounts on kucoin would seem empty.
 _FIRST_CALL: Mapping[str, str] = {"kucoin": "load_migration_status", "kucoinfutures": "load_migration_status"}
 
+# What errors are called that say that a request or its answer is not as it should be.
+_STUMBLED = frozenset({"BAD_REQUEST", "EXCHANGE_BAD_RESPONSE", "EXCHANGE_ERROR"})
+
+# What an exchange says of one market, which tells nothing of the others.
+_OF_ONE_MARKET = _STUMBLED | {"CONTRACT_UNAVAILABLE", "MARKET_CLOSED", "UNKNOWN_SYMBOL"}
+
 
 class CcxtExchange:
     """One exchange in one environment: its HTTP session, throttle, breaker and markets."""
@@ -55,8 +61,8 @@ class CcxtExchange:
     ) -> None:
         self.id = exchange_id
         self._options = options
-        self._http = open_session(options)
-        bare = templates.make(exchange_id, environment, options, self._http)
+        bare = templates.make(exchange_id, environment, options)
+        bare.session = self._http = open_session(options)  # after what may fail, so that it is always closed
         self._throttle: Throttle = bare.line.throttle
         self.timeframes: Mapping[str, object] = bare.timeframes or {}
         self.has: Mapping[str, object] = bare.has
@@ -90,7 +96,18 @@ class CcxtExchange:
                 reason="NOT_SUPPORTED",
                 metadata={"exchange": self.id},
             )
-        return {symbol: await self.ticker(symbol) for symbol in dict.fromkeys(symbols)}
+        found: dict[str, Ticker] = {}
+        refused: KeybridgeError | None = None
+        for symbol in dict.fromkeys(symbols):
+            try:
+                found[symbol] = await self.ticker(symbol)
+            except KeybridgeError as error:
+                if error.reason not in _OF_ONE_MARKET:
+                    raise
+                refused = error
+        if refused is not None and not found:
+            raise refused
+        return found
 
     async def order_book(self, symbol: str, depth: int) -> OrderBook:
         loaded = await self._with(symbol)
@@ -189,7 +206,7 @@ class CcxtSession:
     async def balances(self) -> Sequence[Balance]:
         answer = await self._ask(methodcaller("fetch_balance"))
         with understood(self._exchange.id):
-            return convert.balances(answer)
+            return convert.balances(self._exchange.id, answer)
 
     async def permissions(self) -> Permissions:
         return await self._ask(permissions.ask)
@@ -203,7 +220,14 @@ class CcxtSession:
         if (first := _FIRST_CALL.get(self._exchange.id)) and not self._is_prepared:
             await self._exchange.call(connector, methodcaller(first))
             self._is_prepared = True
-        return await self._exchange.call(connector, ask)
+        asked = connector.requests
+        try:
+            return await self._exchange.call(connector, ask)
+        except (Unavailable, InvalidArgument, FailedPrecondition) as error:
+            if connector.requests > asked or error.reason not in _STUMBLED:
+                raise
+            # Nothing was sent, so that what ccxt stumbled over can only be the credentials.
+            raise _malformed(self._exchange.id) from None
 
     async def _in_use(self) -> Any:
         loaded = await self._exchange.loaded()
@@ -221,11 +245,15 @@ def _refuse_unsendable(exchange_id: str, credentials: Credentials) -> None:
     # These two travel in headers, which can hold neither.
     for value in (credentials.api_key, credentials.passphrase):
         if not value.isascii() or not (value.isprintable() or not value):
-            raise FailedPrecondition(
-                f"An API key or passphrase for {exchange_id} holds characters that it cannot hold.",
-                reason="CREDENTIALS_REJECTED",
-                metadata={"exchange": exchange_id},
-            )
+            raise _malformed(exchange_id)
+
+
+def _malformed(exchange_id: str) -> FailedPrecondition:
+    return FailedPrecondition(
+        f"These credentials are not of the form that {exchange_id} gives out; nothing was sent to it.",
+        reason="CREDENTIALS_REJECTED",
+        metadata={"exchange": exchange_id},
+    )
 
 
 def _groups(symbols: Sequence[str], markets: Mapping[str, Market]) -> list[list[str] | None]:

@@ -4,7 +4,6 @@ Whatever is not of the form that ccxt promises raises a ``LookupError``, ``TypeE
 ``understood`` makes an error of ours.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,14 +12,24 @@ from typing import Any
 
 from ccxt.base.decimal_to_precision import DECIMAL_PLACES, TICK_SIZE
 
+from bridgeservice.amounts import is_plain
 from bridgeservice.exchanges.exchange import Balance, Candle, Market, MarketType, OrderBook, Ticker
 from servicekit.errors import Unavailable
 
 # ccxt ships no types: what comes from it is a mapping of anything.
 Raw = Mapping[str, Any]
 
-_PLAIN = re.compile(r"-?\d+(\.\d+)?\Z", re.ASCII)
 _MARKET_TYPES = {kind.value: kind for kind in MarketType}
+# Where an exchange's answer holds the balances, and as what; empty for the answer itself. Elsewhere a list or an
+# object anywhere in the answer may be an empty account.
+_PLACES: Mapping[str, tuple[str, type]] = {
+    "binance": ("balances", list),
+    "binanceus": ("balances", list),
+    "bybit": ("result", dict),
+    "gate": ("", list),
+    "kraken": ("result", dict),
+    "okx": ("data", list),
+}
 # A number beyond this is no amount of anything, and writing out its zeros would cost memory.
 _LARGEST_EXPONENT = 64
 
@@ -43,7 +52,7 @@ def number(value: object) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else str(value)
-    if _PLAIN.match(text):
+    if is_plain(text):
         return text
     return _written_out(text)
 
@@ -52,7 +61,7 @@ def _written_out(text: str) -> str:
     parsed = Decimal(text)
     if not parsed.is_finite() or abs(parsed.adjusted()) > _LARGEST_EXPONENT:
         raise ValueError("not an amount")
-    return format(parsed, "f")
+    return format(parsed if parsed else parsed.copy_abs(), "f")
 
 
 def moment(milliseconds: object) -> datetime | None:
@@ -60,13 +69,20 @@ def moment(milliseconds: object) -> datetime | None:
     return None if milliseconds is None else datetime.fromtimestamp(int(str(milliseconds)) / 1000, UTC)
 
 
-def balances(answer: Raw) -> list[Balance]:
+def balances(exchange_id: str, answer: Raw) -> list[Balance]:
     """What there is something of, by asset."""
-    if not answer["info"] and answer["info"] != []:
-        # An empty object is no account: ccxt would make it one that holds nothing.
+    if not answer["total"] and not _is_account(exchange_id, answer["info"]):
         raise ValueError("no balances")
     found = (_balance(asset, answer[asset]) for asset in answer["total"])
     return sorted((each for each in found if _is_something(each)), key=lambda each: each.asset)
+
+
+def _is_account(exchange_id: str, given: Any) -> bool:
+    """Whether an answer without balances is an account that holds nothing. ccxt takes any answer for one."""
+    if (place := _PLACES.get(exchange_id)) is not None:
+        name, kind = place
+        return isinstance(given[name] if name else given, kind)
+    return isinstance(given, list) or any(isinstance(each, dict | list) for each in given.values())
 
 
 def _balance(asset: str, held: Raw) -> Balance:

@@ -7,6 +7,7 @@ JSON, and what the exchange says about coming again is heard.
 import asyncio
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import monotonic
@@ -16,7 +17,7 @@ import aiohttp
 import ccxt.async_support as ccxt
 
 from bridgeservice.exchanges.breaker import Breaker
-from bridgeservice.exchanges.limits import Throttle, named_pause, time_left
+from bridgeservice.exchanges.limits import Throttle, named_pause
 from bridgeservice.exchanges.options import Options
 
 # ccxt writes headers and URLs, with keys and signatures in them, to its logger. This one passes nothing on, and
@@ -26,9 +27,11 @@ SILENT = logging.Logger("silent", level=logging.CRITICAL + 1)  # noqa: LOG001
 # Answers in which an exchange says that this address, not one account, has asked too often.
 _TOO_OFTEN = frozenset({418, 429})
 _SERVER_FAILED = 500
-# What is left of the caller's time for telling him that the exchange did not answer.
-_MARGIN = 0.05
-_SHORTEST_TIMEOUT = 0.05
+
+# An exponent that no amount has, and the number before it. ccxt would write out its zeros, for seconds.
+_HUGE_EXPONENT = re.compile(r"[eE][+-]?\d{6,}(?=[\"\s,}\]])", re.ASCII)
+_NUMBER = re.compile(r"[\"\s:,\[]-?\d+(\.\d*)?\Z", re.ASCII)
+_LONGEST_NUMBER = 5000  # Python itself refuses longer ones
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +47,9 @@ class Line:
 
 def exact_json(text: str) -> object:
     """Parse JSON without turning a number into a float: every digit survives, as text."""
+    for found in _HUGE_EXPONENT.finditer(text):
+        if _NUMBER.search(text[max(0, found.start() - _LONGEST_NUMBER) : found.start()]):
+            raise ValueError("a number beyond all bounds")
     try:
         return json.loads(text, parse_float=str)
     except RecursionError:
@@ -54,6 +60,10 @@ class Guarded(ccxt.Exchange):  # type: ignore[misc]  # ccxt ships no types
     """Mixed in before an exchange's class; ``templates.py`` does so."""
 
     line: Line
+    reporter: int | None = None
+    """Who meets a failure, where a connector's own account may be why; None for what is public."""
+    requests = 0
+    """How many this connector has sent."""
 
     on_json_response = staticmethod(exact_json)
 
@@ -66,9 +76,16 @@ class Guarded(ccxt.Exchange):  # type: ignore[misc]  # ccxt ships no types
     def set_last_request(self, request: object) -> None:
         """Nothing: ccxt would keep the signed request."""
 
+    def calculate_rate_limiter_cost(self, *arguments: Any, **named: Any) -> Any:
+        try:
+            return super().calculate_rate_limiter_cost(*arguments, **named)
+        except TypeError:
+            return 1.0  # pacifica compares the cost as a number, which with us is text
+
     async def throttle(self, cost: float | None = None) -> None:
-        self.line.breaker.admit()
+        self.line.breaker.refuse()
         await self.line.throttle.turn(1.0 if cost is None else float(cost))
+        self.line.breaker.admit()  # only now, as a trial that waits for its turn may be given up before it is one
 
     async def load_markets(self, reload: bool = False, params: Mapping[str, object] = {}) -> Any:
         """Return what is there without a task of its own, which ccxt makes each time."""
@@ -105,13 +122,15 @@ class Guarded(ccxt.Exchange):  # type: ignore[misc]  # ccxt ships no types
             raise ccxt.NotSupported("a request outside of the base URL that the settings name")
         if self.session.closed:
             raise ccxt.ExchangeClosedByUser("the exchange was closed meanwhile")
+        self.requests += 1
         started = monotonic()
-        self.timeout = 1000 * self._time_for_one_request()
+        # Not the caller's time: others may wait for the same answer, and whoever waits keeps his own deadline.
+        self.timeout = 1000 * self.line.options.request_timeout.total_seconds()
         try:
             answer = await super().fetch(url, method, headers, body)
         except (asyncio.CancelledError, ccxt.RequestTimeout):
             if monotonic() - started >= self.line.options.patience.total_seconds():
-                self.line.breaker.failed()
+                self.line.breaker.failed(self.reporter)
             raise
         except ccxt.NetworkError as error:
             if isinstance(error.__cause__, aiohttp.ClientError | OSError):  # no answer at all
@@ -121,11 +140,6 @@ class Guarded(ccxt.Exchange):  # type: ignore[misc]  # ccxt ships no types
             # ccxt hands text on, and many an exchange's class finds no balances in it instead of an error.
             raise ccxt.BadResponse("the answer is not JSON")
         return answer
-
-    def _time_for_one_request(self) -> float:
-        limit = self.line.options.request_timeout.total_seconds()
-        left = time_left()
-        return limit if left is None else max(_SHORTEST_TIMEOUT, min(limit, left - _MARGIN))
 
     def handle_errors(
         self,
@@ -139,7 +153,7 @@ class Guarded(ccxt.Exchange):  # type: ignore[misc]  # ccxt ships no types
     ) -> Any:
         """Hear what the answer says about the exchange as a whole, then let ccxt read it."""
         if status >= _SERVER_FAILED:
-            self.line.breaker.failed()
+            self.line.breaker.failed(self.reporter)
         else:
             self.line.breaker.answered()
         if status in _TOO_OFTEN:

@@ -2,9 +2,11 @@
 
 import ssl
 from contextvars import ContextVar
+from typing import Self
 
 import aiohttp
 import certifi
+from aiohttp.connector import Connection
 from ccxt.base.errors import BadResponse
 
 from bridgeservice.exchanges.options import Options
@@ -13,6 +15,7 @@ from bridgeservice.exchanges.options import Options
 largest_answer: ContextVar[int] = ContextVar("keybridge_largest_answer", default=4 * 2**20)
 
 _CHUNK = 2**16
+_REDIRECTIONS = frozenset({301, 302, 303, 307, 308})
 
 
 def _trusted_authorities() -> ssl.SSLContext:
@@ -27,7 +30,17 @@ TLS = _trusted_authorities()
 
 
 class BoundedResponse(aiohttp.ClientResponse):
-    """An answer of which no more is read than its bound allows, and that says so when it breaks off."""
+    """An answer of which no more is read than its bound allows, and that says so when it breaks off.
+
+    One that points elsewhere is refused: to follow it would take the key and the signature to another host.
+    """
+
+    async def start(self, connection: Connection) -> Self:
+        await super().start(connection)
+        if self.status in _REDIRECTIONS:
+            self.close()
+            raise BadResponse("the answer points elsewhere")
+        return self
 
     async def read(self) -> bytes:
         if self._body is None:

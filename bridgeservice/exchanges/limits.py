@@ -7,14 +7,13 @@ whose turn would come too late is refused instead of waiting in vain.
 import asyncio
 import re
 from collections.abc import Mapping
-from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from time import monotonic, time
 
+from bridgeservice.deadlines import time_left
 from bridgeservice.exchanges.errors import DEFAULT_RETRY_AFTER
 from servicekit.errors import ResourceExhausted
-from servicekit.rpc.call import current_call
 
 # An exchange that names a time beyond this does not mean it, or is read wrongly.
 LONGEST_COOL_DOWN = timedelta(days=3)
@@ -37,7 +36,7 @@ class Throttle:
         self._cool_until = 0.0
 
     async def turn(self, cost: float = 1.0) -> None:
-        """Wait for a turn; refuse at once if it would come after the caller's deadline, or during a cool-down."""
+        """Wait for a turn; refuse at once if it would come when nobody waits any more, or in a cool-down."""
         self._refuse_while_cooling()
         now = monotonic()
         wait = self._ready_at - now
@@ -74,20 +73,6 @@ class Throttle:
             metadata={"exchange": self._exchange},
             retry_after=timedelta(seconds=seconds),
         )
-
-
-_for_everyone: ContextVar[bool] = ContextVar("keybridge_for_everyone", default=False)
-
-
-def work_for_everyone() -> None:
-    """From here on this task works for all who wait for it: the deadline of the call that began it is not its own."""
-    _for_everyone.set(True)
-
-
-def time_left() -> float | None:
-    """Seconds until the deadline of the call that is being served; None where there is none."""
-    call = current_call()
-    return None if call is None or _for_everyone.get() else call.time_remaining()
 
 
 def named_pause(headers: Mapping[str, str], body: str) -> timedelta | None:

@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import ccxt.async_support as ccxt
+
+from bridgeservice.deadlines import Deadline, go_by
 from bridgeservice.exchanges import convert, templates
 from bridgeservice.exchanges.convert import understood
 from bridgeservice.exchanges.errors import exchange_errors
 from bridgeservice.exchanges.exchange import Environment, Market
 from bridgeservice.exchanges.http import largest_answer
 from bridgeservice.exchanges.instruments import Instruments, Stored
-from bridgeservice.exchanges.limits import work_for_everyone
 from bridgeservice.exchanges.options import Options
 from bridgeservice.single_flight import SingleFlight
 from servicekit import logs
-from servicekit.errors import KeybridgeError, Unavailable
+from servicekit.errors import FailedPrecondition, KeybridgeError, Unavailable
 
 _log = logs.get(__name__)
 
@@ -63,12 +65,11 @@ class Markets:
         await asyncio.gather(*self._background, return_exceptions=True)
 
     async def _first(self) -> Loaded:
-        work_for_everyone()
         self._loaded = await self._from_store() or await self._from_exchange()
         return self._loaded
 
     async def _renew(self) -> None:
-        work_for_everyone()
+        go_by(Deadline())  # and not that of the call that found them old
         try:
             self._loaded = await self._from_exchange()
         except KeybridgeError as error:
@@ -82,7 +83,7 @@ class Markets:
         largest_answer.set(self._options.largest_markets)
         loader = templates.connect(self._bare)
         with exchange_errors(loader.id), understood(loader.id):
-            await loader.load_markets(True)
+            await _load(loader)
         loader.markets_loading = None
         if not loader.markets:
             raise Unavailable(
@@ -130,6 +131,19 @@ class Markets:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+async def _load(loader: Any) -> None:
+    try:
+        await loader.load_markets(True)
+    except ccxt.AuthenticationError:
+        # Ours are loaded without any, so that nobody's are used for others.
+        raise FailedPrecondition(
+            f"{loader.id} names its markets only to those who have credentials there, which the bridge does not "
+            "offer: no connector of it can be used.",
+            reason="NOT_SUPPORTED",
+            metadata={"exchange": loader.id},
+        ) from None
 
 
 def _restored(bare: Any, stored: Stored) -> Any:

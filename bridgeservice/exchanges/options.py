@@ -10,7 +10,8 @@ class Options:
     """Every value has a default that works against the real exchanges."""
 
     urls: Mapping[str, str] = field(default_factory=dict)
-    """Exchange id → base URL that stands for all of its hosts: a test net, a proxy, a simulator."""
+    """Exchange id → base URL that stands for all of its hosts: a test net, a proxy, a simulator. That of its sandbox
+    is under ``id:sandbox``."""
 
     proxy_url: str = field(default="", repr=False)
     """An HTTP proxy for all requests, for a fixed egress address. May hold a password, so it is not printed."""
@@ -19,14 +20,14 @@ class Options:
     """The address that exchanges see. Told to clients for their allow-lists; nothing here depends on it."""
 
     request_timeout: timedelta = timedelta(seconds=10)
-    """How long one HTTP request may take, where the caller's deadline leaves more."""
+    """How long one HTTP request may take, whatever the deadlines of those who wait for it."""
 
     rate_share: float = 1.0
     """The part of each exchange's rate limit that is ours: less than 1 where bridges share an egress address,
     more where an exchange has raised the limit."""
 
     longest_queue: timedelta = timedelta(seconds=30)
-    """A request that would wait longer for its turn is refused at once, whatever the caller's deadline."""
+    """A request that would wait longer for its turn is refused at once, whatever the callers' deadlines."""
 
     markets_max_age: timedelta = timedelta(hours=6)
     """Markets older than this are loaded again in the background while the old ones still serve."""
@@ -44,7 +45,7 @@ class Options:
     """Then callers are told so at once, and one request in so much time tries whether it is back."""
 
     patience: timedelta = timedelta(seconds=3)
-    """No answer within this counts as a failure of the exchange; a caller who gave less time proves nothing."""
+    """No answer within this counts as a failure of the exchange; a request that was given less proves nothing."""
 
     connections: int = 100
     """Open connections to one exchange; more requests than this wait among themselves."""

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -22,6 +23,7 @@ STARTING_BALANCES: Final[Mapping[str, Decimal]] = {
     "SHARP": Decimal(1000),
     "USDT": Decimal(10_000),
 }
+PAPER: Final = "paper"
 CAPABILITIES: Final = (
     "cancelOrder",
     "createOrder",
@@ -122,14 +124,14 @@ class PaperExchange:
 def paper_provider(
     options: PaperOptions,
     database: Database | None,
-    find: Callable[[str], Awaitable[Exchange]],
+    lend: Callable[[str], AbstractAsyncContextManager[Exchange]],
     *,
     clock: Clock = now,
 ) -> Provider:
-    """What makes the exchange when it is first asked for. ``find`` is asked for the one that it has its prices from."""
+    """What makes the exchange when it is first asked for. ``lend`` is asked for the one that it has its prices from."""
     prices: Prices = SyntheticPrices(options.seed, clock)
     if options.prices_from:
-        prices = RealPrices(lambda: find(options.prices_from), clock)
+        prices = RealPrices(lambda: lend(options.prices_from), clock)
 
     def open_exchange(environment: Environment) -> PaperExchange:
         if environment is not Environment.LIVE:

@@ -1,6 +1,7 @@
 """Where the paper exchange has its prices from: a feed of its own, or a real exchange's tickers."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -65,29 +66,34 @@ class Prices(Protocol):
 
 
 class RealPrices:
-    """The prices of a real exchange's spot markets, which is found anew for each question."""
+    """The prices of a real exchange's spot markets, which is lent anew for each question."""
 
-    def __init__(self, find: Callable[[], Awaitable[Exchange]], clock: Clock) -> None:
-        self._find = find
+    def __init__(self, lend: Callable[[], AbstractAsyncContextManager[Exchange]], clock: Clock) -> None:
+        self._lend = lend
         self._clock = clock
 
     async def markets(self) -> Mapping[str, Market]:
-        found = await (await self._find()).markets()
+        async with self._lend() as exchange:
+            found = await exchange.markets()
         return {symbol: market for symbol, market in found.items() if market.type is MarketType.SPOT}
 
     async def ticker(self, symbol: str) -> Ticker:
-        return await (await self._find()).ticker(symbol)
+        async with self._lend() as exchange:
+            return await exchange.ticker(symbol)
 
     async def tickers(self, symbols: Sequence[str]) -> Mapping[str, Ticker]:
-        return await (await self._find()).tickers(symbols)
+        async with self._lend() as exchange:
+            return await exchange.tickers(symbols)
 
     async def order_book(self, symbol: str, depth: int) -> OrderBook:
-        return await (await self._find()).order_book(symbol, depth)
+        async with self._lend() as exchange:
+            return await exchange.order_book(symbol, depth)
 
     async def candles(
         self, symbol: str, timeframe: str, since: datetime | None, limit: int
     ) -> Sequence[Candle]:
-        return await (await self._find()).candles(symbol, timeframe, since, limit)
+        async with self._lend() as exchange:
+            return await exchange.candles(symbol, timeframe, since, limit)
 
     async def reached(self, waiting: Sequence[Waiting]) -> Mapping[UUID, datetime]:
         """By the present tickers: what the price did while nobody looked is not asked for."""

@@ -34,7 +34,7 @@ async def ask(connector: Any) -> Permissions:
             return question.read(await getattr(connector, question.method)())
         except _DOES_NOT_TELL:
             pass
-    convert.balances(await connector.fetch_balance())
+    convert.balances(connector.id, await connector.fetch_balance())
     return PROVEN_READ
 
 

@@ -43,15 +43,21 @@ def installed() -> Sequence[Plugin]:
 def _load(entry: EntryPoint) -> Plugin:
     try:
         plugin = entry.load()
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # the boundary to a package that is not ours: it may raise anything
         raise StartupError(
-            f"The exchange {entry.name} ({GROUP}: {entry.value}) cannot be loaded: {error}."
+            f"The exchange {entry.name} ({GROUP}: {entry.value}) cannot be loaded: "
+            f"{type(error).__name__}: {error}."
         ) from error
     if not isinstance(plugin, Plugin):
         raise StartupError(f"The exchange {entry.name} ({GROUP}: {entry.value}) is not a Plugin.")
     if plugin.exchange.id != entry.name:
         raise StartupError(
             f"The exchange {entry.name} ({GROUP}: {entry.value}) calls itself {plugin.exchange.id}."
+        )
+    if entry.name != entry.name.lower():
+        raise StartupError(
+            f"The exchange {entry.name} ({GROUP}: {entry.value}) would never be found: "
+            "an id is written in small letters."
         )
     return plugin
 

@@ -11,7 +11,6 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
 import ccxt.async_support as ccxt
 
 from bridgeservice.exchanges.breaker import Breaker
@@ -57,8 +56,11 @@ _CONTAINERS = (dict, list, set)
 _classes: dict[str, type[Guarded]] = {}
 
 
-def make(exchange_id: str, environment: Environment, options: Options, session: aiohttp.ClientSession) -> Any:
-    """The template, ready to be copied; it has no markets yet. Any, here and below: ccxt ships no types."""
+def make(exchange_id: str, environment: Environment, options: Options) -> Any:
+    """The template, ready to be copied once it is given a session; it has no markets yet.
+
+    Any, here and below: ccxt ships no types.
+    """
     template = _class(exchange_id)(
         {
             "number": str,
@@ -66,14 +68,15 @@ def make(exchange_id: str, environment: Environment, options: Options, session: 
             "enableLastHttpResponse": False,
             "enableLastResponseHeaders": False,
             "logger": SILENT,
-            "session": session,
+            "session": None,
             "asyncio_loop": asyncio.get_running_loop(),
         }
     )
     template.options["maxRetriesOnFailure"] = 0  # ccxt would send an order again
+    template.exceptions = template.exceptions or {}  # some classes have none
     for ancestor in type(template).__mro__:  # okxus is an okx too
         template.exceptions.setdefault("exact", {}).update(REFUSALS.get(ancestor.__name__, {}))
-    template.line = line = _line(template, options)
+    template.line = line = _line(template, environment, options)
     if environment is Environment.SANDBOX:
         _enter_sandbox(template)
     if line.base_url:
@@ -83,14 +86,27 @@ def make(exchange_id: str, environment: Environment, options: Options, session: 
     return template
 
 
-def _line(template: Any, options: Options) -> Line:
+def _line(template: Any, environment: Environment, options: Options) -> Line:
     interval = timedelta(milliseconds=float(template.rateLimit) / options.rate_share)
     return Line(
         throttle=Throttle(template.id, interval, options.longest_queue),
         breaker=Breaker(template.id, options.breaker_failures, options.breaker_pause),
         options=options,
-        base_url=options.urls.get(template.id, "").rstrip("/"),
+        base_url=_base_url(template.id, environment, options.urls).rstrip("/"),
     )
+
+
+def _base_url(exchange_id: str, environment: Environment, urls: Mapping[str, str]) -> str:
+    if environment is Environment.LIVE:
+        return urls.get(exchange_id, "")
+    if exchange_id in urls and f"{exchange_id}:sandbox" not in urls:
+        # Neither is right: the address of the live exchange's stand-in, nor one that the settings do not name.
+        raise FailedPrecondition(
+            f"The bridge's settings name another address for {exchange_id}, and none for its sandbox.",
+            reason="SANDBOX_UNSUPPORTED",
+            metadata={"exchange": exchange_id},
+        )
+    return urls.get(f"{exchange_id}:sandbox", "")
 
 
 def _class(exchange_id: str) -> type[Guarded]:
@@ -130,6 +146,7 @@ def connect(template: Any, credentials: Credentials | None = None) -> Any:
     }
     if credentials is not None:
         attributes.update(_named_for_ccxt(credentials))
+        connector.reporter = id(connector)
     return connector
 
 

@@ -141,6 +141,23 @@ def test_a_connector_that_nobody_confirms_is_forgotten_with_its_account(
     assert accounts.add(pushed(1, account="nobody")).revision == 1
 
 
+def test_an_account_that_was_emptied_is_forgotten_when_nobody_speaks_of_it(
+    accounts: Accounts, clock: Clock
+) -> None:
+    accounts.add(pushed(1))
+    accounts.create("b")
+    clock.now += TTL.total_seconds() - 1
+    accounts.remove("a", "kraken", 1)
+    accounts.forget_unconfirmed(TTL)
+    assert accounts.account_count == 2
+    clock.now += 1
+    accounts.forget_unconfirmed(TTL)
+    assert [account.name for account in accounts.page(None, 10).rows] == ["a"]
+    clock.now += TTL.total_seconds()
+    assert accounts.forget_unconfirmed(TTL) == 0
+    assert accounts.account_count == 0
+
+
 def test_accounts_are_listed_by_name_whenever_they_were_made(accounts: Accounts) -> None:
     for name in ("b", "d", "a", "c"):
         accounts.create(name)

@@ -8,11 +8,12 @@ import pytest
 from bridgeservice.exchanges.paper import STARTING_BALANCES, PaperOptions
 from bridgeservice.settings import BridgeServiceSettings
 from servicekit import config
+from servicekit.catalogue import Catalogue
 from servicekit.errors import SettingsError
 
 
 def options(**environ: str) -> PaperOptions:
-    return config.load(BridgeServiceSettings, environ).paper_options
+    return config.load(BridgeServiceSettings, environ).paper_options(Catalogue.load())
 
 
 def test_without_any_it_is_quick_and_reliable_with_prices_of_its_own() -> None:
@@ -25,13 +26,13 @@ def test_each_of_them_arrives_with_all_of_its_digits() -> None:
         BRIDGESERVICE_PAPER_LATENCY="250ms",
         BRIDGESERVICE_PAPER_FAILURE_RATE="0.25",
         BRIDGESERVICE_PAPER_BALANCES='{"BTC": "0.12345678901234567890"}',
-        BRIDGESERVICE_PAPER_PRICES_FROM="kraken",
+        BRIDGESERVICE_PAPER_PRICES_FROM="OKEX",
     ) == PaperOptions(
         seed=7,
         latency=timedelta(milliseconds=250),
         failure_rate=0.25,
         balances={"BTC": Decimal("0.12345678901234567890")},
-        prices_from="kraken",
+        prices_from="okx",
     )
 
 
@@ -43,6 +44,7 @@ def test_each_of_them_arrives_with_all_of_its_digits() -> None:
         ("BALANCES", '{"": "1"}'),
         ("BALANCES", "BTC"),
         ("PRICES_FROM", "Paper"),
+        ("PRICES_FROM", "krakn"),
         ("FAILURE_RATE", "1.1"),
         ("LATENCY", "-1s"),
     ],

@@ -244,6 +244,11 @@ async def test_while_exchanges_are_being_loaded_the_rest_is_served(bridge: Bridg
     bridge.exchanges.loading = asyncio.Event()
     told = await refusal(bridge.stub.ListExchanges(pb.ListExchangesRequest(), timeout=0.3))
     assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "STARTING")
+    bridge.exchanges.loading.set()
+    await bridge.stub.ListExchanges(pb.ListExchangesRequest(page_size=1))
+    bridge.exchanges.loading.clear()
+    told = await refusal(bridge.stub.ListExchanges(pb.ListExchangesRequest(), timeout=0.3))
+    assert told.code == grpc.StatusCode.DEADLINE_EXCEEDED
     await bridge.add()
     entry = await bridge.holding(seconds=0.3)
     assert "did not answer within" in entry.error

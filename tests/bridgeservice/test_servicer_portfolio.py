@@ -228,7 +228,7 @@ async def test_an_amount_that_the_exchange_does_not_tell_is_worth_nothing_that_w
     holds(bridge.exchanges["kraken"], BTC="")
     answer = await bridge.portfolio(quote_asset="USDT")
     assert values(answer.connectors[0]) == {"BTC": ""}
-    assert list(answer.unpriced_assets) == []
+    assert list(answer.unpriced_assets) == ["BTC"]
 
 
 async def test_tickers_are_asked_once_for_all_connectors_of_an_exchange(bridge: Bridge) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -117,3 +118,16 @@ async def test_a_session_that_does_not_close_well_is_told_and_harms_nobody(outpu
             exchange.sessions[0].close_error = Unavailable("no", reason="EXCHANGE_UNAVAILABLE")
         sessions.retire(one)
     assert "a session did not close well" in output.getvalue()
+
+
+async def test_a_session_that_raises_what_nobody_foresaw_does_not_keep_the_bridge_from_closing(
+    output: io.StringIO,
+) -> None:
+    secret = secrets.token_hex(8)
+    async with opened() as (sessions, _, exchange):
+        async with sessions.of(connector()), sessions.of(connector()):
+            exchange.sessions[0].close_error = RuntimeError(secret)
+        await sessions.close()
+        assert all(each.closed for each in exchange.sessions)
+    assert "unforeseen error in closing a session" in output.getvalue()
+    assert secret not in output.getvalue()

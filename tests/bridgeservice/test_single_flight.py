@@ -1,12 +1,12 @@
 """One call for all who ask the same: it outlives whoever began it, and each waiter keeps his own deadline."""
 
 import asyncio
-from datetime import timedelta
 
 import pytest
 
+from bridgeservice.deadlines import time_left
 from bridgeservice.single_flight import SingleFlight
-from servicekit.errors import DeadlineExceeded, NotFound, ResourceExhausted
+from servicekit.errors import NotFound
 
 
 class Flight:
@@ -72,21 +72,24 @@ async def test_each_waiter_has_his_own_deadline() -> None:
     assert flight.begun == 1
 
 
-@pytest.mark.parametrize(
-    "error", [DeadlineExceeded("late"), ResourceExhausted("full", retry_after=timedelta(seconds=1))]
-)
-async def test_who_joined_a_flight_with_less_time_than_he_has_begins_another(error: Exception) -> None:
+async def test_a_flight_has_as_much_time_as_the_most_patient_of_its_waiters() -> None:
     flights, flight = SingleFlight(), Flight()
-    flight.outcomes = [error, "landed"]
-    hurried = asyncio.create_task(flights.do("a", flight.fly))
-    await begun(flight)
-    joined = [asyncio.create_task(flights.do("a", flight.fly)) for _ in range(3)]
-    await asyncio.sleep(0)
+
+    async def fly() -> float | None:
+        await flight.fly()
+        return time_left()
+
+    patient_and_others = [
+        asyncio.create_task(flights.do("a", fly, within=seconds)) for seconds in (0.01, 30, 0.02)
+    ]
+    results = asyncio.gather(*patient_and_others, return_exceptions=True)
+    await asyncio.wait(patient_and_others, return_when=asyncio.FIRST_COMPLETED)
     flight.gate.set()
-    assert await asyncio.gather(*joined) == ["landed"] * 3
-    assert flight.begun == 2
-    with pytest.raises(type(error)):
-        await hurried
+    hurried, left, _ = await results
+    assert isinstance(hurried, TimeoutError)
+    assert isinstance(left, float)
+    assert 29 < left <= 30
+    assert flight.begun == 1
 
 
 async def test_a_failure_is_everybodys_and_is_not_kept() -> None:

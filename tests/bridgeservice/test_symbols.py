@@ -10,6 +10,7 @@ MARKETS = {
     symbol: spot(symbol)
     for symbol in ("BTC/USDT", "BTC/USD", "BTC/EUR", "BTC/JPY", "ETH/USDT", "SHARP/USDT", "SHIB/USDT")
 }
+PLAIN = {symbol: symbol.replace("/", "") for symbol in MARKETS}
 
 
 @pytest.mark.parametrize(
@@ -40,11 +41,11 @@ def test_a_dash_is_known_for_a_slash(symbol: str, right: str | None) -> None:
     ],
 )
 def test_the_nearest_are_those_that_were_meant(symbol: str, found: list[str]) -> None:
-    assert nearest(symbol, MARKETS)[: len(found) or None] == found
+    assert nearest(symbol, PLAIN)[: len(found) or None] == found
 
 
 def test_at_most_three_are_named() -> None:
-    assert len(nearest("BTC/XYZ", MARKETS)) == 3
+    assert len(nearest("BTC/XYZ", PLAIN)) == 3
 
 
 def test_each_unknown_market_is_named_with_what_it_may_have_been() -> None:
@@ -56,3 +57,12 @@ def test_each_unknown_market_is_named_with_what_it_may_have_been() -> None:
         "?? is no market of kraken; ListMarkets names all",
     ]
     assert caught.value.reason == "UNKNOWN_SYMBOL"
+
+
+def test_what_was_meant_is_looked_for_a_few_times_only() -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        require("symbols", [f"BTC/USD{place}" for place in range(1000)], MARKETS, "kraken")
+    told = [each.description for each in caught.value.violations]
+    assert len(told) == 1000
+    assert ["did you mean" in each for each in told[:7]] == [True] * 5 + [False] * 2
+    assert told[-1] == "BTC/USD999 is no market of kraken"

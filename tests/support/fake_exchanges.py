@@ -101,7 +101,7 @@ class FakeSession:
     in_use: int = 0
     closed: bool = False
     closed_in_use: bool = False
-    close_error: KeybridgeError | None = None
+    close_error: Exception | None = None
 
     async def balances(self) -> Sequence[Balance]:
         self.in_use += 1

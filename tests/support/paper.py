@@ -1,5 +1,6 @@
 """The paper exchange with a clock that a test turns, so that no price moves between two looks at it."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -39,10 +40,7 @@ def make(
 ) -> PaperExchange:
     """The exchange as the bridge has it, where these are the others."""
 
-    async def find(name: str) -> Exchange:
-        return dict(others)[name]
-
-    provider = paper_provider(options, database, find, clock=clock)
+    provider = paper_provider(options, database, lambda name: nullcontext(dict(others)[name]), clock=clock)
     exchange = provider.open(Environment.LIVE)
     assert isinstance(exchange, PaperExchange)
     return exchange

@@ -65,6 +65,29 @@ def test_after_a_pause_one_call_tries_and_the_others_wait_for_it(breaker: Breake
     breaker.admit()
 
 
+def test_one_reporter_alone_does_not_take_the_exchange_from_the_others(breaker: Breaker) -> None:
+    for _ in range(10):
+        breaker.failed(1)
+    breaker.failed(2)
+    breaker.admit()
+
+    breaker.failed(3)
+    with pytest.raises(Unavailable):
+        breaker.admit()
+
+
+def test_asking_whether_a_call_would_be_refused_is_no_trial(breaker: Breaker, clock: Clock) -> None:
+    for _ in range(3):
+        breaker.failed()
+    clock.now += 5
+
+    breaker.refuse()
+    breaker.refuse()
+    breaker.admit()
+    with pytest.raises(Unavailable):
+        breaker.refuse()
+
+
 def test_a_trial_that_fails_begins_the_pause_anew(breaker: Breaker, clock: Clock) -> None:
     for _ in range(3):
         breaker.failed()

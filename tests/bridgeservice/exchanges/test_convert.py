@@ -29,6 +29,7 @@ class TestNumbers:
             ("1e-7", "0.0000001"),
             ("1.50E+3", "1500"),
             ("-2.5e-2", "-0.025"),
+            ("-0.00", "0.00"),
             (".5", "0.5"),
         ],
     )
@@ -54,15 +55,18 @@ class TestBalances:
             "DOT": {"free": "-3", "used": None, "total": "-3"},
         }
 
-        assert convert.balances(answer) == [
+        assert convert.balances("bitstamp", answer) == [
             Balance("BTC", "0.4", "0.6", "1.0"),
             Balance("DOT", "-3", "", "-3"),
         ]
 
-    def test_an_empty_list_is_an_empty_account_and_an_empty_object_is_none(self) -> None:
-        assert convert.balances({"info": [], "total": {}}) == []
-        with pytest.raises(ValueError, match="no balances"):
-            convert.balances({"info": {}, "total": {}})
+    def test_an_answer_that_holds_neither_a_list_nor_an_object_is_no_account(self) -> None:
+        accounts: list[Any] = [[], {"balances": []}, {"data": {}}]
+        for empty in accounts:
+            assert convert.balances("bitstamp", {"info": empty, "total": {}}) == []
+        for no_account in ({}, {"msg": "maintenance"}, {"balances": None}):
+            with pytest.raises(ValueError, match="no balances"):
+                convert.balances("bitstamp", {"info": no_account, "total": {}})
 
 
 class TestMarketData:

@@ -44,6 +44,27 @@ async def test_no_more_is_read_than_the_bound_allows() -> None:
             await read(url)
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_an_answer_that_points_elsewhere_is_not_followed(status: int, method: str) -> None:
+    asked: list[str] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readuntil(b"\r\n\r\n")).decode().split()[1])
+        head = f"HTTP/1.1 {status} Moved\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n"
+        writer.write(f"{head}Connection: close\r\n\r\n".encode())
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as listening:
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/here"
+        async with open_session(QUICK) as session:
+            with pytest.raises(BadResponse, match="elsewhere"):
+                await session.request(method, url)
+
+    assert asked == ["/here"]
+
+
 async def test_an_answer_that_breaks_off_is_not_taken_for_a_refusal() -> None:
     async with server(says=1000, sends=10) as url:
         with pytest.raises(BadResponse, match="broke off"):

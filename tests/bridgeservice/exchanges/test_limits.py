@@ -12,8 +12,6 @@ from bridgeservice.exchanges.limits import (
     LONGEST_COOL_DOWN,
     Throttle,
     named_pause,
-    time_left,
-    work_for_everyone,
 )
 from servicekit.errors import ResourceExhausted
 from tests.support.calls import enter_call
@@ -74,17 +72,6 @@ class TestThrottle:
 
         with pytest.raises(ResourceExhausted):
             await asyncio.create_task(serve())
-
-    async def test_work_for_everyone_has_no_callers_deadline(self) -> None:
-        async def serve() -> float | None:
-            enter_call(expires_in=0.5)
-            bounded = time_left()
-            assert bounded is not None
-            assert 0 < bounded <= 0.5
-            work_for_everyone()
-            return time_left()
-
-        assert await asyncio.create_task(serve()) is None
 
 
 class TestCoolDown:

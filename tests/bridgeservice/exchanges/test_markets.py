@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,11 +10,14 @@ from typing import Any, Never
 
 import pytest
 
+from bridgeservice.exchanges.ccxt_exchange import CcxtExchange
+from bridgeservice.exchanges.exchange import Environment
 from bridgeservice.exchanges.instruments import Description, Stored
-from servicekit.errors import Unavailable
+from servicekit.credentials import Credentials
+from servicekit.errors import FailedPrecondition, Unavailable
 from tests.simulator.faults import FaultKind
 from tests.simulator.simulator import EXCHANGES, Simulator
-from tests.support.exchanges import QUICK, Shelf, connected, session
+from tests.support.exchanges import OWNER, QUICK, Shelf, connected, session
 
 
 @pytest.fixture
@@ -141,3 +145,17 @@ async def test_a_store_that_is_away_is_done_without(simulator: Simulator) -> Non
 
     async with connected(simulator, "gate", instruments=Away()) as exchange:
         assert "BTC/USDT" in await exchange.markets()
+
+
+async def test_an_exchange_that_names_its_markets_to_its_customers_only_is_said_to_be_of_no_use() -> None:
+    options = replace(QUICK, urls={"alpaca": "http://127.0.0.1:1"})
+    exchange = CcxtExchange("alpaca", Environment.LIVE, options)
+    given = Credentials(api_key=secrets.token_hex(8), api_secret=secrets.token_hex(8))
+    try:
+        with pytest.raises(FailedPrecondition) as refused:
+            await exchange.session(given, OWNER).balances()
+    finally:
+        await exchange.close()
+
+    assert refused.value.reason == "NOT_SUPPORTED"
+    assert "names its markets only to those who have credentials" in refused.value.message

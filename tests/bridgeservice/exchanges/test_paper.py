@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from decimal import Decimal, localcontext
 from uuid import UUID
@@ -108,7 +109,7 @@ async def test_it_is_an_exchange_like_any_other(make_database: Callable[[], Data
     await exchange.close()
 
 
-async def no_other(name: str) -> Exchange:
+def no_other(name: str) -> AbstractAsyncContextManager[Exchange]:
     raise AssertionError(name)
 
 

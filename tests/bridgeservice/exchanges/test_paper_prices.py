@@ -1,6 +1,7 @@
 """The two sources of the paper exchange's prices: its own feed, and a real exchange."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -145,23 +146,24 @@ async def test_a_limit_is_reached_at_the_second_when_the_offer_met_it(
             assert not order.is_reached_by(Decimal(ticker.bid), Decimal(ticker.ask))
 
 
-async def test_real_prices_are_the_real_exchanges_found_anew_each_time(clock: FixedClock) -> None:
+async def test_real_prices_are_the_real_exchanges_which_is_lent_for_each_question(clock: FixedClock) -> None:
     real = RealExchange(clock, {"BTC/USDT": Ticker("BTC/USDT", bid="99", ask="101")})
-    asked = 0
+    lent: list[str] = []
 
-    async def find() -> RealExchange:
-        nonlocal asked
-        asked += 1
-        return real
+    @asynccontextmanager
+    async def lend() -> AsyncIterator[RealExchange]:
+        lent.append("lent")
+        yield real
+        lent[-1] = "given back"
 
-    prices = RealPrices(find, clock)
-    assert asked == 0
+    prices = RealPrices(lend, clock)
+    assert lent == []
     assert (await prices.markets()).keys() == PAPER_MARKETS.keys()
     assert await prices.tickers(["BTC/USDT"]) == real.offers
     assert await prices.ticker("ETH/USDT") == await real.ticker("ETH/USDT")
     assert await prices.order_book("ETH/USDT", 3) == await real.order_book("ETH/USDT", 3)
     assert await prices.candles("ETH/USDT", "1m", None, 3) == await real.candles("ETH/USDT", "1m", None, 3)
-    assert asked == 5
+    assert lent == ["given back"] * 5
 
 
 async def test_with_real_prices_a_limit_is_reached_when_the_present_offer_meets_it(clock: FixedClock) -> None:
@@ -169,20 +171,18 @@ async def test_with_real_prices_a_limit_is_reached_when_the_present_offer_meets_
         clock,
         {"BTC/USDT": Ticker("BTC/USDT", bid="99", ask="101"), "ETH/USDT": Ticker("ETH/USDT", last="10")},
     )
-
-    async def find() -> RealExchange:
-        return real
-
     met = [waiting(BUY, "101", NOON), waiting(SELL, "99", NOON)]
     unmet = [waiting(BUY, "100", NOON), waiting(SELL, "100", NOON), waiting(BUY, "20", NOON, "ETH/USDT")]
     clock.go_on(hours=1)
-    reached = await RealPrices(find, clock).reached([*met, *unmet, waiting(BUY, "1", NOON, "GONE/USDT")])
+    reached = await RealPrices(lambda: nullcontext(real), clock).reached(
+        [*met, *unmet, waiting(BUY, "1", NOON, "GONE/USDT")]
+    )
     assert reached == {order.id: clock.now for order in met}
 
 
 async def test_a_real_exchange_that_can_not_be_had_is_its_own_error(clock: FixedClock) -> None:
-    async def find() -> RealExchange:
+    def lend() -> AbstractAsyncContextManager[RealExchange]:
         raise Unavailable("It is away.")
 
     with pytest.raises(Unavailable, match="It is away"):
-        await RealPrices(find, clock).ticker("BTC/USDT")
+        await RealPrices(lend, clock).ticker("BTC/USDT")

@@ -11,6 +11,7 @@ from bridgeservice.exchanges import plugins
 from bridgeservice.exchanges.plugins import GROUP, Plugin
 from servicekit.catalogue import Catalogue
 from servicekit.errors import StartupError
+from tests.support.example_exchange import corner_exchange
 from tests.support.example_exchange.corner_exchange import PLUGIN
 
 EXAMPLE = Path(__file__).parents[2] / "support" / "example_exchange"
@@ -89,6 +90,27 @@ def test_one_that_cannot_be_used_stops_the_start_with_a_sentence(
     with pytest.raises(StartupError, match=complaint) as stopped:
         plugins.installed()
     assert "cornered" in str(stopped.value)
+
+
+def test_one_whose_module_is_no_python_stops_the_start_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "broken_exchange.py").write_text("def (:")
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = EntryPoint(name="cornered", value="broken_exchange:PLUGIN", group=GROUP)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [entry] if group == GROUP else [])
+
+    with pytest.raises(StartupError, match="cannot be loaded: SyntaxError"):
+        plugins.installed()
+
+
+def test_one_whose_id_nobody_could_write_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corner_exchange, "PLUGIN", named("Corner"))
+    entry = EntryPoint(name="Corner", value=f"{corner_exchange.__name__}:PLUGIN", group=GROUP)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [entry] if group == GROUP else [])
+
+    with pytest.raises(StartupError, match="small letters"):
+        plugins.installed()
 
 
 def test_it_takes_its_place_in_the_catalogue() -> None:

@@ -1,8 +1,10 @@
 """What connectors of one exchange share, and what each has for itself."""
 
+import secrets
 import types
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import ccxt
@@ -10,8 +12,8 @@ import pytest
 
 from bridgeservice.exchanges import templates
 from bridgeservice.exchanges.exchange import Environment
-from bridgeservice.exchanges.http import open_session
 from servicekit.catalogue import Catalogue
+from servicekit.credentials import Credentials
 from servicekit.errors import FailedPrecondition
 from tests.simulator.simulator import EXCHANGES, Simulator
 from tests.support.exchanges import OWNER, QUICK, connected, credentials
@@ -106,44 +108,99 @@ async def test_what_connectors_do_leaves_the_template_as_it_was(
 
 
 async def test_numbers_stay_text_and_orders_are_never_sent_twice() -> None:
-    http = open_session(QUICK)
-    try:
-        template = templates.make("binance", Environment.LIVE, QUICK, http)
+    template = templates.make("binance", Environment.LIVE, QUICK)
 
-        assert template.number is str
-        assert template.on_json_response('{"a": 0.12345678901234567890}') == {"a": "0.12345678901234567890"}
-        assert template.options["maxRetriesOnFailure"] == 0
-    finally:
-        await http.close()
+    assert template.number is str
+    assert template.on_json_response('{"a": 0.12345678901234567890}') == {"a": "0.12345678901234567890"}
+    assert template.options["maxRetriesOnFailure"] == 0
 
 
 async def test_nesting_that_would_exhaust_the_stack_is_not_json() -> None:
-    http = open_session(QUICK)
-    try:
-        template = templates.make("binance", Environment.LIVE, QUICK, http)
+    template = templates.make("binance", Environment.LIVE, QUICK)
 
-        assert template.parse_json("[" * 200_000) is None
-    finally:
-        await http.close()
+    assert template.parse_json("[" * 200_000) is None
+
+
+@pytest.mark.parametrize("number", ['"1e10000000"', "-1.5E+999999", '"3e-0000001"'])
+async def test_a_number_whose_zeros_would_fill_the_memory_is_not_json(number: str) -> None:
+    template = templates.make("binance", Environment.LIVE, QUICK)
+
+    assert template.parse_json(f'{{"a": [{number}]}}') is None
+
+
+async def test_what_only_looks_like_such_a_number_is_kept() -> None:
+    template = templates.make("binance", Environment.LIVE, QUICK)
+    text = '{"hash": "af31e1234567", "id": "0x2e123456", "small": "1e-8"}'
+
+    assert template.parse_json(text) == {"hash": "af31e1234567", "id": "0x2e123456", "small": "1e-8"}
+
+
+class Sent(ccxt.NetworkError):  # type: ignore[misc]  # ccxt ships no types
+    """Stands for an exchange: what arrives here would have been sent."""
+
+
+async def send(*_: object) -> object:
+    raise Sent("it would have been sent")
+
+
+async def at_once(_: object = None) -> None:
+    """Stands for a turn of the throttle."""
+
+
+async def test_every_exchange_of_the_catalogue_gets_as_far_as_its_first_request() -> None:
+    unsent: dict[str, set[str]] = {"markets": set(), "balance": set()}
+    extra = ("accountId", "login", "privateKey", "token", "twofa", "uid", "walletAddress")
+    for exchange_id in [each.id for each in Catalogue.load().exchanges if each.id != "paper"]:
+        template = templates.make(exchange_id, Environment.LIVE, QUICK)
+        garbage = {name: secrets.token_hex(32) for name in (*extra, "api_key", "api_secret", "passphrase")}
+        named = {name: garbage.pop(name) for name in ("api_key", "api_secret", "passphrase")}
+        public = templates.connect(template)
+        private = templates.connect(template, Credentials(**named, extra=garbage))
+        private.markets = {"A/B": {}}
+        for connector in (public, private):
+            connector.fetch, connector.throttle = send, at_once
+        for what, asked in (("markets", public.load_markets(True)), ("balance", private.fetch_balance())):
+            try:
+                await asked
+            except Sent:
+                continue
+            except Exception:  # noqa: BLE001 - whatever a class of ccxt's raises is what is looked for
+                unsent[what].add(exchange_id)
+
+    # These two name no markets to the public; the others see before they send that the credentials are garbage.
+    assert unsent == {
+        "markets": {"alpaca", "mudrex"},
+        "balance": {
+            *("coinbaseinternational", "gemini", "grvt", "hibachi", "lbank", "modetrade", "nado"),
+            *("polymarket", "revolutx", "woofipro"),
+        },
+    }
 
 
 async def test_every_exchange_can_be_made_and_its_sandbox_where_there_is_one() -> None:
     catalogue = Catalogue.load()
-    http = open_session(QUICK)
-    try:
-        for exchange_id in ("binance", "okx", "bybit", "bitfinex", "mexc"):
-            known = catalogue.find(exchange_id)
-            assert known is not None
-            if known.has_sandbox:
-                live = templates.make(exchange_id, Environment.LIVE, QUICK, http)
-                sandbox = templates.make(exchange_id, Environment.SANDBOX, QUICK, http)
-                assert (live.urls["api"], live.headers) != (sandbox.urls["api"], sandbox.headers)
-            else:
-                with pytest.raises(FailedPrecondition) as refused:
-                    templates.make(exchange_id, Environment.SANDBOX, QUICK, http)
-                assert refused.value.reason == "SANDBOX_UNSUPPORTED"
-    finally:
-        await http.close()
+    for exchange_id in ("binance", "okx", "bybit", "bitfinex", "mexc"):
+        known = catalogue.find(exchange_id)
+        assert known is not None
+        if known.has_sandbox:
+            live = templates.make(exchange_id, Environment.LIVE, QUICK)
+            sandbox = templates.make(exchange_id, Environment.SANDBOX, QUICK)
+            assert (live.urls["api"], live.headers) != (sandbox.urls["api"], sandbox.headers)
+        else:
+            with pytest.raises(FailedPrecondition) as refused:
+                templates.make(exchange_id, Environment.SANDBOX, QUICK)
+            assert refused.value.reason == "SANDBOX_UNSUPPORTED"
+
+
+async def test_the_base_url_of_the_live_exchange_is_not_that_of_its_sandbox() -> None:
+    urls = {"okx": "http://127.0.0.1:1/live"}
+    with pytest.raises(FailedPrecondition, match="none for its sandbox") as refused:
+        templates.make("okx", Environment.SANDBOX, replace(QUICK, urls=urls))
+    assert refused.value.reason == "SANDBOX_UNSUPPORTED"
+
+    both = replace(QUICK, urls={**urls, "okx:sandbox": "http://127.0.0.1:1/test"})
+    for environment, base_url in zip(Environment, ("live", "test"), strict=True):
+        assert templates.make("okx", environment, both).urls["api"]["rest"].endswith(base_url)
 
 
 def test_a_base_url_stands_for_every_host_however_it_is_written() -> None:

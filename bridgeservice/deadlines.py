@@ -1,0 +1,42 @@
+"""How long what is being done is still wanted: by the caller who is served, or by all who share it."""
+
+from contextvars import ContextVar
+from math import inf
+from time import monotonic
+
+from servicekit.rpc.call import current_call
+
+
+class Deadline:
+    """The moment after which nobody wants the result. It moves with the last of those who wait for it."""
+
+    def __init__(self, within: float | None = None) -> None:
+        self._until = _moment(within)
+
+    def extend(self, within: float | None) -> None:
+        """One more waits for it, this long; None is without end."""
+        self._until = max(self._until, _moment(within))
+
+    def left(self) -> float | None:
+        """Seconds until then; None where there is no end."""
+        return None if self._until == inf else self._until - monotonic()
+
+
+_shared: ContextVar[Deadline | None] = ContextVar("keybridge_shared_deadline", default=None)
+
+
+def go_by(deadline: Deadline) -> None:
+    """From here on this task has this deadline, and not that of the call that began it."""
+    _shared.set(deadline)
+
+
+def time_left() -> float | None:
+    """Seconds for which what this task does is still wanted; None where nothing bounds it."""
+    if (deadline := _shared.get()) is not None:
+        return deadline.left()
+    call = current_call()
+    return None if call is None else call.time_remaining()
+
+
+def _moment(within: float | None) -> float:
+    return inf if within is None else monotonic() + within
