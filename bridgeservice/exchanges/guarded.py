@@ -30,7 +30,8 @@ _SERVER_FAILED = 500
 
 # An exponent that no amount has, and the number before it. ccxt would write out its zeros, for seconds.
 _HUGE_EXPONENT = re.compile(r"[eE][+-]?\d{6,}(?=[\"\s,}\]])", re.ASCII)
-_NUMBER = re.compile(r"[\"\s:,\[]-?\d+(\.\d*)?\Z", re.ASCII)
+_NUMBER = re.compile(r"[\"\s:,\[](-?\d+(?:\.\d*)?)\Z", re.ASCII)
+_SHORTEST_IDENTIFIER = 16
 _LONGEST_NUMBER = 5000  # Python itself refuses longer ones
 
 
@@ -48,12 +49,18 @@ class Line:
 def exact_json(text: str) -> object:
     """Parse JSON without turning a number into a float: every digit survives, as text."""
     for found in _HUGE_EXPONENT.finditer(text):
-        if _NUMBER.search(text[max(0, found.start() - _LONGEST_NUMBER) : found.start()]):
+        number = _NUMBER.search(text[max(0, found.start() - _LONGEST_NUMBER) : found.start()])
+        if number and not _is_identifier(number[1] + found[0]):
             raise ValueError("a number beyond all bounds")
     try:
         return json.loads(text, parse_float=str)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _is_identifier(number: str) -> bool:
+    """An id in hexadecimal digits that are decimal but for one e: of all that are 24 long, one in 50,000 is."""
+    return number[1:].isalnum() and len(number) >= _SHORTEST_IDENTIFIER
 
 
 class Guarded(ccxt.Exchange):  # type: ignore[misc]  # ccxt ships no types

@@ -128,6 +128,15 @@ async def test_a_number_whose_zeros_would_fill_the_memory_is_not_json(number: st
     assert template.parse_json(f'{{"a": [{number}]}}') is None
 
 
+async def test_an_id_that_happens_to_look_like_such_a_number_is_read() -> None:
+    template = templates.make("kucoin", Environment.LIVE, QUICK)
+
+    assert template.parse_json('{"orderId": "670fd33bf9406e0007122345"}') is not None
+    assert template.parse_json('{"orderId": "670123331940650e07122345"}') == {
+        "orderId": "670123331940650e07122345"
+    }
+
+
 async def test_what_only_looks_like_such_a_number_is_kept() -> None:
     template = templates.make("binance", Environment.LIVE, QUICK)
     text = '{"hash": "af31e1234567", "id": "0x2e123456", "small": "1e-8"}'
