@@ -10,6 +10,11 @@ from keyservice.enums import BridgeReason, BridgeState, Environment, Permission
 T = TypeVar("T")
 
 
+def account_name_of(client_id: UUID) -> str:
+    """A client's account on the bridge. Made of the id: names collide and change, ids do not."""
+    return f"client_{client_id}"
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """On whose behalf a use case runs, and how its audit event says so."""
@@ -38,8 +43,8 @@ class Client:
 
     @property
     def account_name(self) -> str:
-        """Its account on the bridge. Made of the id: names collide and change, ids do not."""
-        return f"client_{self.id}"
+        """Its account on the bridge."""
+        return account_name_of(self.id)
 
 
 @dataclass(frozen=True, slots=True)

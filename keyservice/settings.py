@@ -6,9 +6,12 @@ from typing import Annotated
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from servicekit.config import Address, Duration, Named, SecretList, ServiceSettings
+from servicekit.config import Address, Duration, Named, PositiveDuration, SecretList, ServiceSettings
+from servicekit.errors import SettingsError
 
 _A_CENTURY = timedelta(days=36500)
+_A_DAY = timedelta(hours=24)
+_LOCAL_BRIDGE = "127.0.0.1:50052"
 
 
 class KeyServiceSettings(ServiceSettings):
@@ -27,6 +30,23 @@ class KeyServiceSettings(ServiceSettings):
 
     erase_after: Duration = Field(timedelta(days=30), le=_A_CENTURY)
     """How long a deleted key can be brought back; then its credentials are erased. 0 erases them at once."""
+
+    bridge_target: str | None = None
+    """Where TradingBridge is: host:port, or any target of gRPC's; 127.0.0.1:50052 by default, in development only."""
+
+    inline_bridge_wait: PositiveDuration = Field(timedelta(seconds=3), le=_A_DAY)
+    """How long a caller is made to wait for the bridge; what it has not done by then is done in the background."""
+
+    bridge_timeout: PositiveDuration = Field(timedelta(seconds=30), le=_A_DAY)
+    """How long the bridge may take for a call that nobody waits for."""
+
+    @property
+    def bridge_address(self) -> str:
+        """Where the bridge is, the default worked out."""
+        if self.bridge_target is None and self.environment == "production":
+            name = self.variable("bridge_target")
+            raise SettingsError(f"{name} is not set; in production the bridge's address has no default")
+        return self.bridge_target or _LOCAL_BRIDGE
 
     @property
     def master_keys(self) -> tuple[SecretStr, ...]:

@@ -1,0 +1,95 @@
+"""The client of the bridge, over a real socket to the real bridge."""
+
+import secrets
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from keyservice.bridge import Bridge
+from keyservice.bridge_records import BridgeInfo, Connector, Portfolio, ReadStatus
+from keyservice.enums import BridgeReason, Environment
+from servicekit.credentials import Credentials
+from tests.support.bridges import RunningBridge, bridge_client, running_bridge
+
+SOON = timedelta(seconds=20)
+NOW = timedelta(0)
+
+
+@pytest.fixture
+async def far() -> AsyncIterator[RunningBridge]:
+    """The bridge."""
+    async with running_bridge() as bridge:
+        yield bridge
+
+
+@pytest.fixture
+async def bridge(far: RunningBridge) -> AsyncIterator[Bridge]:
+    """KeyService's client of it."""
+    async with bridge_client(far.target) as client:
+        yield client
+
+
+def connector(revision: int = 1, **changes: str) -> Connector:
+    names = {
+        "account_name": "client_of_this_test",
+        "connector_name": "kraken",
+        "exchange": "kraken",
+    } | changes
+    return Connector(environment=Environment.LIVE, revision=revision, **names)
+
+
+def credentials() -> Credentials:
+    return Credentials(api_key=secrets.token_hex(16), api_secret=secrets.token_hex(32))
+
+
+async def test_a_push_is_acknowledged_by_the_run_that_holds_it(bridge: Bridge, far: RunningBridge) -> None:
+    given = credentials()
+    outcome = await bridge.push(connector(), given, verify=False, timeout=SOON)
+    assert outcome.ok
+    assert outcome.instance_id == far.instance_id
+    held = far.held()["client_of_this_test", "kraken"]
+    assert dict(held.credentials.named()) == dict(given.named())
+    assert held.revision == 1
+
+
+async def test_every_call_names_its_account_in_the_header(bridge: Bridge, far: RunningBridge) -> None:
+    await bridge.push(connector(), credentials(), verify=True, timeout=SOON)
+    await bridge.verify(connector(), timeout=SOON)
+    await bridge.portfolio("client_of_this_test", ["kraken"], max_age=NOW, timeout=SOON)
+    await bridge.connectors("client_of_this_test", timeout=SOON)
+    await bridge.remove(connector(2), timeout=SOON)
+    assert [name for name, _, _ in far.faults.seen] == [
+        "AddConnector", "VerifyConnector", "GetPortfolio", "ListConnectors", "RemoveConnector",
+    ]  # fmt: skip
+    assert {call.header("x-keybridge-account") for _, _, call in far.faults.seen} == {"client_of_this_test"}
+
+
+async def test_info_says_which_run_is_there(bridge: Bridge, far: RunningBridge) -> None:
+    info = await bridge.info(timeout=SOON)
+    assert isinstance(info, BridgeInfo)
+    assert info.instance_id == far.instance_id
+    assert bridge.last_info is not None
+    assert bridge.last_info[1] is info
+
+
+async def test_a_bridge_that_is_away_is_not_asked_for_every_key_and_is_heard_when_it_is_back(
+    bridge: Bridge, far: RunningBridge
+) -> None:
+    await far.stop()
+    first = await bridge.push(connector(), credentials(), verify=False, timeout=SOON)
+    assert first.reason is BridgeReason.BRIDGE_UNAVAILABLE
+    assert bridge.away
+    answer = await bridge.portfolio("client_of_this_test", [], max_age=NOW, timeout=SOON)
+    assert answer == first
+    await far.start()
+    while not isinstance(await bridge.info(timeout=SOON), BridgeInfo):
+        pass
+    assert (await bridge.push(connector(), credentials(), verify=False, timeout=SOON)).ok
+
+
+async def test_what_the_bridge_does_not_hold_is_told_as_not_found(bridge: Bridge) -> None:
+    await bridge.push(connector(), credentials(), verify=False, timeout=SOON)
+    answer = await bridge.portfolio("client_of_this_test", ["okx"], max_age=NOW, timeout=SOON)
+    assert isinstance(answer, Portfolio)
+    assert [each.status for each in answer.holdings] == [ReadStatus.NOT_FOUND]
