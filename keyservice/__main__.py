@@ -9,8 +9,13 @@ from servicekit import command_line, logs
 
 async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
     # Imported here, because the parent of workers, which runs this file too, must never load gRPC.
+    from keyservice.attempts import Attempts
+    from keyservice.bridge import Bridge, connect_bridge
+    from keyservice.bridge_watch import BridgeWatch
     from keyservice.clients import Clients
     from keyservice.conflicts import CONFLICTS
+    from keyservice.convergence import Convergence
+    from keyservice.convergence_loop import ConvergenceLoop
     from keyservice.custody import Custody
     from keyservice.housekeeping import Housekeeping
     from keyservice.keyring import open_keyring
@@ -18,6 +23,7 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
     from keyservice.paging import PageTokens
     from keyservice.servicer import KeyServicer
     from keyservice.v1 import key_service_pb2
+    from keyservice.watching import Watching
     from servicekit import startup
     from servicekit.catalogue import Catalogue
     from servicekit.metrics import Metrics
@@ -26,23 +32,40 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
 
     logs.configure(settings.log_level, settings.log_format)
     metrics = Metrics()
-    async with startup.open_database(settings, METADATA, name="keyservice", conflicts=CONFLICTS) as database:
+    async with (
+        startup.open_database(settings, METADATA, name="keyservice", conflicts=CONFLICTS) as database,
+        connect_bridge(settings.bridge_address, timeout=settings.bridge_timeout) as channel,
+    ):
         metrics.watch_pool("keyservice", database.pool)
         keyring = await open_keyring(database, settings.master_keys)
         catalogue = Catalogue.load()
+        bridge = Bridge(channel)
+        convergence = Convergence(
+            database,
+            keyring,
+            bridge,
+            Watching(),
+            Attempts(metrics.registry),
+            inline_wait=settings.inline_bridge_wait,
+            bridge_timeout=settings.bridge_timeout,
+        )
         erase_at_once = not settings.erase_after
         servicer = KeyServicer(
-            Clients(database, keyring, erase_at_once=erase_at_once),
-            Custody(database, keyring, catalogue, erase_at_once=erase_at_once),
+            Clients(database, keyring, convergence, erase_at_once=erase_at_once),
+            Custody(database, keyring, catalogue, convergence, erase_at_once=erase_at_once),
             catalogue,
             PageTokens(keyring),
         )
         service = Service(key_service_pb2.DESCRIPTOR.services_by_name["KeyService"], servicer)
         options = startup.server_options(settings, shares_port=shares_port)
         server = Server([service], options, metrics=metrics)
-        housekeeping = Housekeeping(database, erase_after=settings.erase_after)
+        loops = (
+            Housekeeping(database, erase_after=settings.erase_after).run(),
+            ConvergenceLoop(database, convergence, at_once=settings.bridge_calls_at_once).run(),
+            BridgeWatch(database, bridge, convergence).run(),
+        )
         serving = startup.serving(server, settings, metrics, ready=database.ready)
-        async with serving as stop, startup.background(housekeeping.run()):
+        async with convergence, serving as stop, startup.background(*loops):
             await stop.wait()
 
 

@@ -82,6 +82,16 @@ class ApiKey:
         return self.bridge_state is BridgeState.CONFIGURED
 
     @property
+    def wanted(self) -> bool:
+        """Whether the bridge should hold it."""
+        return self.deleted_at is None and not self.disabled
+
+    @property
+    def waits_for_bridge(self) -> bool:
+        """Whether the bridge is still to be told of its present revision."""
+        return self.bridge_state in (BridgeState.PENDING, BridgeState.REMOVING)
+
+    @property
     def warning(self) -> str:
         """What went wrong on its way to the bridge, or has not happened yet; empty when there is nothing."""
         retry_at = self.next_attempt_at

@@ -2,7 +2,7 @@
 
 from keyservice import conversion
 from keyservice.clients import Clients
-from keyservice.custody import ApiKeyChanges, ApiKeyOrder, Custody
+from keyservice.custody import ApiKeyChanges, ApiKeyOrder, Custody, Rotation
 from keyservice.paging import NotAToken, PageTokens
 from keyservice.records import Caller, Position
 from keyservice.store.api_key_lists import Filter
@@ -99,13 +99,13 @@ class KeyServicer:
         repetition = conversion.repetition(check, "AddApiKey", request, request.request_id)
         check.refuse()
         name = exchange.id if exchange else ""
-        order = ApiKeyOrder(client_id, name, label, environment, credentials)
-        key = await self._custody.add(_caller(call), order, repetition)
+        order = ApiKeyOrder(client_id, name, label, environment, credentials, verify=request.verify)
+        tried = await self._custody.add(_caller(call), order, repetition, call.time_remaining())
         return pb.AddApiKeyResponse(
-            api_key=conversion.api_key(key),
+            api_key=conversion.api_key(tried.key),
             message="API key added successfully",
-            trading_bridge_configured=key.configured,
-            trading_bridge_warning=key.why_not_configured,
+            trading_bridge_configured=tried.key.configured,
+            trading_bridge_warning=tried.warning,
         )
 
     async def RotateApiKey(self, request: pb.RotateApiKeyRequest, call: Call) -> pb.RotateApiKeyResponse:
@@ -115,12 +115,13 @@ class KeyServicer:
         check.credentials("credentials", credentials)
         repetition = conversion.repetition(check, "RotateApiKey", request, request.request_id)
         check.refuse()
-        key = await self._custody.rotate(_caller(call), key_id, credentials, repetition)
+        order = Rotation(key_id, credentials, verify=request.verify)
+        tried = await self._custody.rotate(_caller(call), order, repetition, call.time_remaining())
         return pb.RotateApiKeyResponse(
-            api_key=conversion.api_key(key),
+            api_key=conversion.api_key(tried.key),
             message="API key rotated successfully",
-            trading_bridge_configured=key.configured,
-            trading_bridge_warning=key.why_not_configured,
+            trading_bridge_configured=tried.key.configured,
+            trading_bridge_warning=tried.warning,
         )
 
     async def GetApiKey(self, request: pb.GetApiKeyRequest, call: Call) -> pb.GetApiKeyResponse:
@@ -156,19 +157,21 @@ class KeyServicer:
             check.text("api_key.label", label, longest=LONGEST_LABEL)
         disabled = request.api_key.disabled if "disabled" in paths else None
         check.refuse()
-        key = await self._custody.update(_caller(call), key_id, ApiKeyChanges(label, disabled))
+        key = await self._custody.update(
+            _caller(call), key_id, ApiKeyChanges(label, disabled), call.time_remaining()
+        )
         return pb.UpdateApiKeyResponse(api_key=conversion.api_key(key))
 
     async def DeleteApiKey(self, request: pb.DeleteApiKeyRequest, call: Call) -> pb.DeleteApiKeyResponse:
         key_id = required_id("api_key_id", request.api_key_id)
-        key = await self._custody.delete(_caller(call), key_id)
+        key = await self._custody.delete(_caller(call), key_id, call.time_remaining())
         return pb.DeleteApiKeyResponse(api_key=conversion.api_key(key))
 
     async def UndeleteApiKey(
         self, request: pb.UndeleteApiKeyRequest, call: Call
     ) -> pb.UndeleteApiKeyResponse:
         key_id = required_id("api_key_id", request.api_key_id)
-        key = await self._custody.undelete(_caller(call), key_id)
+        key = await self._custody.undelete(_caller(call), key_id, call.time_remaining())
         return pb.UndeleteApiKeyResponse(api_key=conversion.api_key(key))
 
     async def ListAuditEvents(

@@ -40,6 +40,9 @@ class KeyServiceSettings(ServiceSettings):
     bridge_timeout: PositiveDuration = Field(timedelta(seconds=30), le=_A_DAY)
     """How long the bridge may take for a call that nobody waits for."""
 
+    bridge_calls_at_once: int = Field(32, ge=1, le=10_000)
+    """How many keys are taken to the bridge at once in the background; calls of users go beside them."""
+
     @property
     def bridge_address(self) -> str:
         """Where the bridge is, the default worked out."""

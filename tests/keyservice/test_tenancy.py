@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from keyservice.custody import ApiKeyChanges, ApiKeyOrder
+from keyservice.custody import ApiKeyChanges, ApiKeyOrder, Rotation
 from keyservice.enums import Environment
 from keyservice.records import ApiKey, Caller, Client
 from keyservice.repetition import Repetition
@@ -31,7 +31,7 @@ OF_CLIENTS: dict[str, UseCase] = {
 }
 OF_KEYS: dict[str, UseCase] = {
     "get": lambda service, caller, row: service.custody.get(caller, row),
-    "rotate": lambda service, caller, row: service.custody.rotate(caller, row, credentials(), None),
+    "rotate": lambda service, caller, row: service.custody.rotate(caller, Rotation(row, credentials()), None),
     "update": lambda service, caller, row: service.custody.update(caller, row, ApiKeyChanges(disabled=True)),
     "delete": lambda service, caller, row: service.custody.delete(caller, row),
     "undelete": lambda service, caller, row: service.custody.undelete(caller, row),
@@ -58,7 +58,7 @@ class Tenants:
 @pytest.fixture
 async def tenants(service: KeyService) -> Tenants:
     clients = [await service.clients.create(EVERYONE, name, "", None) for name in ("mine", "theirs")]
-    keys = [await service.custody.add(EVERYONE, order(client.id), None) for client in clients]
+    keys = [(await service.custody.add(EVERYONE, order(client.id), None)).key for client in clients]
     return Tenants(clients, keys)
 
 

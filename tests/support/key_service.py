@@ -3,17 +3,23 @@
 import io
 import secrets
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
 from sqlalchemy import Row, text
 
 from bridgeservice.v1.credentials_pb2 import Credentials
+from keyservice.attempts import Attempts
+from keyservice.bridge import Bridge, connect_bridge
 from keyservice.clients import Clients
 from keyservice.conflicts import CONFLICTS
+from keyservice.convergence import Convergence
 from keyservice.custody import Custody
 from keyservice.keyring import Keyring, open_keyring
 from keyservice.paging import PageTokens
@@ -22,6 +28,7 @@ from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.api_key_pb2 import ApiKey
 from keyservice.v1.client_pb2 import Client
 from keyservice.v1.key_service_pb2_grpc import KeyServiceStub
+from keyservice.watching import Watching
 from servicekit.catalogue import Catalogue
 from servicekit.database.engine import Database
 from servicekit.database.options import DatabaseOptions
@@ -38,6 +45,8 @@ if TYPE_CHECKING:
     # Known to the stubs only.
     from keyservice.v1.key_service_pb2_grpc import KeyServiceAsyncStub
 
+# The port of a service that nobody runs any more: a connection is refused at once.
+NO_BRIDGE = "127.0.0.1:1"
 PRINCIPAL = "x-principal"
 CATALOGUE = Catalogue.load()
 
@@ -67,6 +76,8 @@ class KeyService:
     clients: Clients
     custody: Custody
     port: int
+    bridge: Bridge
+    convergence: Convergence
 
     async def add_client(self, name: str = "a client", **fields: Any) -> Client:
         return (await self.stub.CreateClient(pb.CreateClientRequest(name=name, **fields))).client
@@ -116,14 +127,33 @@ class KeyService:
 
 @asynccontextmanager
 async def running(
-    url: DatabaseUrl, *, erase_at_once: bool = False, pool_size: int = 20
+    url: DatabaseUrl,
+    *,
+    erase_at_once: bool = False,
+    pool_size: int = 20,
+    bridge_target: str = NO_BRIDGE,
+    inline_wait: timedelta = timedelta(seconds=3),
+    master_key: SecretStr | None = None,
 ) -> AsyncIterator[KeyService]:
-    """KeyService on a database at head."""
+    """KeyService on a database at head, without its loops. Where it is given no bridge, none is there."""
     database = Database(DatabaseOptions(url=url, pool_size=pool_size), CONFLICTS)
     try:
-        keyring = await open_keyring(database, [new_key()])
-        clients = Clients(database, keyring, erase_at_once=erase_at_once)
-        custody = Custody(database, keyring, CATALOGUE, erase_at_once=erase_at_once)
+        keyring = await open_keyring(database, [master_key or new_key()])
+        stack = AsyncExitStack()
+        to_bridge = connect_bridge(bridge_target, timeout=timedelta(seconds=20))
+        bridge = Bridge(await stack.enter_async_context(to_bridge))
+        convergence = Convergence(
+            database,
+            keyring,
+            bridge,
+            Watching(),
+            Attempts(CollectorRegistry()),
+            inline_wait=inline_wait,
+            bridge_timeout=timedelta(seconds=20),
+        )
+        await stack.enter_async_context(convergence)
+        clients = Clients(database, keyring, convergence, erase_at_once=erase_at_once)
+        custody = Custody(database, keyring, CATALOGUE, convergence, erase_at_once=erase_at_once)
         servicer = KeyServicer(clients, custody, CATALOGUE, PageTokens(keyring))
         contract = pb.DESCRIPTOR.services_by_name["KeyService"]
         server = Server([Service(contract, servicer)], quick(), authorizer=Credulous())
@@ -132,9 +162,10 @@ async def running(
         try:
             async with plain_channel(server.port) as channel:
                 stub = KeyServiceStub(channel)
-                yield KeyService(stub, database, keyring, clients, custody, server.port)
+                yield KeyService(stub, database, keyring, clients, custody, server.port, bridge, convergence)
         finally:
             await server.stop()
+            await stack.aclose()
     finally:
         await database.close()
 
