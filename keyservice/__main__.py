@@ -9,6 +9,9 @@ from servicekit import command_line, logs
 
 async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
     # Imported here, because the parent of workers, which runs this file too, must never load gRPC.
+    from keyservice.balances import Balances, unrepaired
+    from keyservice.bridge import Bridge, connect_bridge
+    from keyservice.bridge_health import BridgeHealth
     from keyservice.clients import Clients
     from keyservice.conflicts import CONFLICTS
     from keyservice.custody import Custody
@@ -26,14 +29,21 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
 
     logs.configure(settings.log_level, settings.log_format)
     metrics = Metrics()
-    async with startup.open_database(settings, METADATA, name="keyservice", conflicts=CONFLICTS) as database:
+    async with (
+        startup.open_database(settings, METADATA, name="keyservice", conflicts=CONFLICTS) as database,
+        connect_bridge(settings.bridge_address, timeout=settings.bridge_timeout) as channel,
+    ):
         metrics.watch_pool("keyservice", database.pool)
         keyring = await open_keyring(database, settings.master_keys)
         catalogue = Catalogue.load()
         erase_at_once = not settings.erase_after
+        bridge = Bridge(channel)
+        wait = settings.inline_bridge_wait
         servicer = KeyServicer(
             Clients(database, keyring, erase_at_once=erase_at_once),
             Custody(database, keyring, catalogue, erase_at_once=erase_at_once),
+            Balances(database, bridge, unrepaired, wait=wait),
+            BridgeHealth(database, bridge, wait=wait),
             catalogue,
             PageTokens(keyring),
         )

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -12,6 +13,9 @@ import pytest
 from sqlalchemy import Row, text
 
 from bridgeservice.v1.credentials_pb2 import Credentials
+from keyservice.balances import Balances, Converge, unrepaired
+from keyservice.bridge import Bridge, connect_bridge
+from keyservice.bridge_health import BridgeHealth
 from keyservice.clients import Clients
 from keyservice.conflicts import CONFLICTS
 from keyservice.custody import Custody
@@ -40,6 +44,8 @@ if TYPE_CHECKING:
 
 PRINCIPAL = "x-principal"
 CATALOGUE = Catalogue.load()
+NOBODY = "127.0.0.1:1"
+"""A target where there is no bridge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,7 @@ class KeyService:
     keyring: Keyring
     clients: Clients
     custody: Custody
+    bridge: Bridge
     port: int
 
     async def add_client(self, name: str = "a client", **fields: Any) -> Client:
@@ -116,15 +123,25 @@ class KeyService:
 
 @asynccontextmanager
 async def running(
-    url: DatabaseUrl, *, erase_at_once: bool = False, pool_size: int = 20
+    url: DatabaseUrl,
+    *,
+    erase_at_once: bool = False,
+    pool_size: int = 20,
+    bridge_target: str = NOBODY,
+    bridge_wait: timedelta = timedelta(seconds=3),
+    converge: Converge = unrepaired,
 ) -> AsyncIterator[KeyService]:
-    """KeyService on a database at head."""
+    """KeyService on a database at head, without a bridge unless it is told of one."""
+    to_bridge = connect_bridge(bridge_target, timeout=timedelta(seconds=20))
+    bridge = Bridge(to_bridge)
     database = Database(DatabaseOptions(url=url, pool_size=pool_size), CONFLICTS)
     try:
         keyring = await open_keyring(database, [new_key()])
         clients = Clients(database, keyring, erase_at_once=erase_at_once)
         custody = Custody(database, keyring, CATALOGUE, erase_at_once=erase_at_once)
-        servicer = KeyServicer(clients, custody, CATALOGUE, PageTokens(keyring))
+        balances = Balances(database, bridge, converge, wait=bridge_wait)
+        health = BridgeHealth(database, bridge, wait=bridge_wait)
+        servicer = KeyServicer(clients, custody, balances, health, CATALOGUE, PageTokens(keyring))
         contract = pb.DESCRIPTOR.services_by_name["KeyService"]
         server = Server([Service(contract, servicer)], quick(), authorizer=Credulous())
         await server.start()
@@ -132,10 +149,11 @@ async def running(
         try:
             async with plain_channel(server.port) as channel:
                 stub = KeyServiceStub(channel)
-                yield KeyService(stub, database, keyring, clients, custody, server.port)
+                yield KeyService(stub, database, keyring, clients, custody, bridge, server.port)
         finally:
             await server.stop()
     finally:
+        await to_bridge.close()
         await database.close()
 
 
