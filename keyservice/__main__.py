@@ -10,7 +10,9 @@ from servicekit import command_line, logs
 async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
     # Imported here, because the parent of workers, which runs this file too, must never load gRPC.
     from keyservice.attempts import Attempts
+    from keyservice.balances import Balances
     from keyservice.bridge import Bridge, connect_bridge
+    from keyservice.bridge_health import BridgeHealth
     from keyservice.bridge_watch import BridgeWatch
     from keyservice.clients import Clients
     from keyservice.conflicts import CONFLICTS
@@ -50,9 +52,12 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
             bridge_timeout=settings.bridge_timeout,
         )
         erase_at_once = not settings.erase_after
+        wait = settings.inline_bridge_wait
         servicer = KeyServicer(
             Clients(database, keyring, convergence, erase_at_once=erase_at_once),
             Custody(database, keyring, catalogue, convergence, erase_at_once=erase_at_once),
+            Balances(database, bridge, convergence.repair, wait=wait),
+            BridgeHealth(database, bridge, wait=wait),
             catalogue,
             PageTokens(keyring),
         )

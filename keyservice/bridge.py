@@ -10,6 +10,7 @@ from datetime import UTC, timedelta
 from time import monotonic
 from typing import Final, TypeVar
 
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.duration_pb2 import Duration
 from grpc.aio import AioRpcError
 
@@ -27,11 +28,10 @@ from keyservice.bridge_records import (
     Outcome,
     Permissions,
     Portfolio,
-    ReadStatus,
 )
-from keyservice.enums import BridgeReason, Permission
+from keyservice.enums import BridgeReason, Permission, ReadStatus
 from servicekit.credentials import Credentials
-from servicekit.rpc.client import Channel, ChannelOptions, ClientTls, connect
+from servicekit.rpc.client import Channel, ChannelOptions, ClientTls, connect, is_read
 from servicekit.rpc.status import from_rpc_error
 
 __all__ = ["ACCOUNT_HEADER", "Bridge", "Connector", "Held", "Outcome", "Portfolio", "connect_bridge"]
@@ -49,7 +49,8 @@ Response = TypeVar("Response")
 def connect_bridge(target: str, *, timeout: timedelta, tls: ClientTls | None = None) -> Channel:
     """A channel to the bridge, which looks for one that was away every second."""
     options = ChannelOptions(timeout=timeout, longest_reconnect=_RECONNECT)
-    return connect(target, pb.DESCRIPTOR.services_by_name["TradingBridge"], tls=tls, options=options)
+    service = pb.DESCRIPTOR.services_by_name["TradingBridge"]
+    return connect(target, service, tls=tls, options=options, reads=_is_repeated)
 
 
 class Bridge:
@@ -187,6 +188,11 @@ class Bridge:
             return outcome
         self._breaker.answered()
         return response
+
+
+def _is_repeated(method: MethodDescriptor) -> bool:
+    """All reads but the one that asks whether somebody is there, which is to say so at once."""
+    return is_read(method) and method.name != "GetBridgeInfo"
 
 
 def _credentials(given: Credentials) -> credentials_pb2.Credentials:

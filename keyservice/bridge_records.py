@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import Enum
 
-from keyservice.enums import BridgeReason, Environment, Permission
+from keyservice.enums import BridgeReason, Environment, Permission, ReadStatus
 from keyservice.records import ApiKey, account_name_of
 
 # Asking again changes nothing until somebody changes the key, or the bridge.
@@ -70,22 +69,6 @@ class Outcome:
     @property
     def permanent(self) -> bool:
         return self.reason in _PERMANENT
-
-
-class ReadStatus(Enum):
-    """How the reading of one connector ended; the names are those of the contract."""
-
-    OK = "OK"
-    NOT_FOUND = "NOT_FOUND"
-    CREDENTIALS_REJECTED = "CREDENTIALS_REJECTED"
-    RATE_LIMITED = "RATE_LIMITED"
-    EXCHANGE_UNAVAILABLE = "EXCHANGE_UNAVAILABLE"
-    EXCHANGE_UNSUPPORTED = "EXCHANGE_UNSUPPORTED"
-    TIMEOUT = "TIMEOUT"
-    ERROR = "ERROR"
-    NOT_CONFIGURED = "NOT_CONFIGURED"
-    BRIDGE_TIMEOUT = "BRIDGE_TIMEOUT"
-    BRIDGE_UNAVAILABLE = "BRIDGE_UNAVAILABLE"
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,6 +137,15 @@ class Convergence:
             claimed = await store.claim(connection, key.id, lease=self.inline_lease)
         return await self.at_once(claimed.key, within) if claimed else None
 
+    async def repair(self, key: ApiKey, *, timeout: timedelta) -> ApiKey:  # noqa: ASYNC109 - the bridge is told
+        """Take a key that the bridge was seen not to hold to it, unless somebody does already."""
+        async with self._database.autocommit() as connection:
+            claimed = await store.claim(connection, key.id, lease=timeout + _SLACK, revision=key.revision)
+        if claimed is None:
+            return key
+        errand = Errand(claimed.key, claimed.seals)
+        return await asyncio.shield(self.start(self.converge(errand, timeout))) or claimed.key
+
     async def converge(self, errand: Errand, wait: timedelta) -> ApiKey | None:
         """Make the bridge match a key that is claimed; the key as it then is, None if it has changed meanwhile."""
         known_away = self._bridge.away

@@ -1,6 +1,8 @@
 """KeyService's RPCs: check, convert, call one use case, convert back."""
 
 from keyservice import conversion
+from keyservice.balances import Balances
+from keyservice.bridge_health import BridgeHealth
 from keyservice.clients import Clients
 from keyservice.custody import ApiKeyChanges, ApiKeyOrder, Custody, Rotation
 from keyservice.paging import NotAToken, PageTokens
@@ -22,9 +24,19 @@ _ListRequest = pb.ListClientsRequest | pb.ListApiKeysRequest | pb.ListAuditEvent
 class KeyServicer:
     """Serves ``keyservice.v1.KeyService``."""
 
-    def __init__(self, clients: Clients, custody: Custody, catalogue: Catalogue, tokens: PageTokens) -> None:
+    def __init__(
+        self,
+        clients: Clients,
+        custody: Custody,
+        balances: Balances,
+        health: BridgeHealth,
+        catalogue: Catalogue,
+        tokens: PageTokens,
+    ) -> None:
         self._clients = clients
         self._custody = custody
+        self._balances = balances
+        self._health = health
         self._catalogue = catalogue
         self._tokens = tokens
 
@@ -173,6 +185,30 @@ class KeyServicer:
         key_id = required_id("api_key_id", request.api_key_id)
         key = await self._custody.undelete(_caller(call), key_id, call.time_remaining())
         return pb.UndeleteApiKeyResponse(api_key=conversion.api_key(key))
+
+    async def GetBalances(self, request: pb.GetBalancesRequest, call: Call) -> pb.GetBalancesResponse:
+        check = Violations()
+        client_id = check.id("client_id", request.client_id)
+        exchange = check.text("exchange", request.exchange, longest=LONGEST_NAME)
+        max_age = conversion.max_age(check, request.max_age)
+        check.refuse()
+        found = await self._balances.read(
+            _caller(call),
+            client_id,
+            exchange=self._catalogue.canonical(exchange) or None,
+            max_age=max_age,
+            left=call.time_remaining(),
+        )
+        return pb.GetBalancesResponse(
+            keys=[conversion.key_balances(each) for each in found.keys],
+            totals=[conversion.balance_total(each) for each in found.totals],
+            complete=found.complete,
+        )
+
+    async def GetBridgeHealth(
+        self, _request: pb.GetBridgeHealthRequest, call: Call
+    ) -> pb.GetBridgeHealthResponse:
+        return conversion.bridge_health(await self._health.look(_caller(call)))
 
     async def ListAuditEvents(
         self, request: pb.ListAuditEventsRequest, call: Call

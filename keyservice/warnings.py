@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from keyservice.enums import BridgeReason
+from keyservice.enums import BridgeReason, ReadStatus
 
 NOT_ASKED: Final = "The key is saved. The Trading Bridge has not been asked to hold it yet."
 UNDER_WAY: Final = "The key is saved. The Trading Bridge is being asked to hold it, and has not answered yet."
@@ -31,6 +31,35 @@ _WHAT_TO_DO: Mapping[BridgeReason, str] = {
     BridgeReason.EXCHANGE_UNSUPPORTED: "use ReinitializeApiKey once the exchange is served again, or delete it"
     " with DeleteApiKey",
     BridgeReason.KEY_UNREADABLE: "give it new credentials with RotateApiKey",
+}
+
+_AGAIN: Final = "Call again in a moment."
+# What may be wrong with a key that the bridge was asked about, and what to do.
+_NOT_READ: Mapping[ReadStatus, tuple[str, str]] = {
+    ReadStatus.NOT_FOUND: (
+        "the Trading Bridge does not hold the key",
+        "It is pushed again; use ReinitializeApiKey to push it now.",
+    ),
+    ReadStatus.CREDENTIALS_REJECTED: (
+        _WHAT[BridgeReason.CREDENTIALS_REJECTED],
+        "Check the key's permissions and its allow-list on the exchange, or give it new credentials with RotateApiKey.",
+    ),
+    ReadStatus.RATE_LIMITED: (
+        _WHAT[BridgeReason.RATE_LIMITED],
+        "Call again later, or allow an answer from memory with max_age.",
+    ),
+    ReadStatus.EXCHANGE_UNAVAILABLE: (_WHAT[BridgeReason.EXCHANGE_UNAVAILABLE], _AGAIN),
+    ReadStatus.EXCHANGE_UNSUPPORTED: (
+        _WHAT[BridgeReason.EXCHANGE_UNSUPPORTED],
+        "The key is kept; nothing can be read with it.",
+    ),
+    ReadStatus.TIMEOUT: ("the exchange did not answer in time", _AGAIN),
+    ReadStatus.ERROR: ("the exchange or the Trading Bridge refused", "The log of the bridge says more."),
+    ReadStatus.BRIDGE_TIMEOUT: ("the Trading Bridge did not answer in time", f"The key is saved. {_AGAIN}"),
+    ReadStatus.BRIDGE_UNAVAILABLE: (
+        _WHAT[BridgeReason.BRIDGE_UNAVAILABLE],
+        "The key is saved. Call again once GetBridgeHealth says that it is reachable.",
+    ),
 }
 
 
@@ -58,6 +87,25 @@ def not_removed(
         f"Trading Bridge connector removal failed: {what(reason, waited)}. "
         f"Until it succeeds, the bridge may still hold the key. {then}"
     )
+
+
+def not_read(status: ReadStatus) -> str:
+    """Why the balances of a key that is meant to be on the bridge are not known."""
+    words, then = _NOT_READ[status]
+    return f"Balances could not be read: {words} ({status.name}). {then}"
+
+
+def bridge_not_reachable(reason: BridgeReason) -> str:
+    """What to say of the bridge as such."""
+    return (
+        f"The Trading Bridge does not answer: {what(reason)}. Keys are kept and taken to it once it is back; "
+        "see that it runs and that KEYSERVICE_BRIDGE_TARGET names it."
+    )
+
+
+def keys_failed(number: int) -> str:
+    """What to say of keys that no retry helps."""
+    return f"Keys that need someone to act: {number}; ListApiKeys with the state FAILED names them."
 
 
 def what(reason: BridgeReason, waited: timedelta | None = None) -> str:

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from keyservice.bridge import Bridge
-from keyservice.bridge_records import BridgeInfo, Connector, Portfolio, ReadStatus
-from keyservice.enums import BridgeReason, Environment
+from keyservice.bridge_records import BridgeInfo, Connector, Portfolio
+from keyservice.enums import BridgeReason, Environment, ReadStatus
 from servicekit.credentials import Credentials
 from tests.support.bridges import RunningBridge, bridge_client, running_bridge
 

@@ -64,7 +64,7 @@ async def bridge() -> AsyncIterator[RunningBridge]:
 @pytest.fixture
 async def service(database_url: DatabaseUrl, bridge: RunningBridge) -> AsyncIterator[KeyService]:
     async with running(
-        database_url, bridge_target=bridge.target, inline_wait=timedelta(seconds=1)
+        database_url, bridge_target=bridge.target, bridge_wait=timedelta(seconds=1)
     ) as service:
         yield service
 

@@ -16,7 +16,9 @@ from sqlalchemy import Row, text
 
 from bridgeservice.v1.credentials_pb2 import Credentials
 from keyservice.attempts import Attempts
+from keyservice.balances import Balances, Converge
 from keyservice.bridge import Bridge, connect_bridge
+from keyservice.bridge_health import BridgeHealth
 from keyservice.clients import Clients
 from keyservice.conflicts import CONFLICTS
 from keyservice.convergence import Convergence
@@ -45,10 +47,10 @@ if TYPE_CHECKING:
     # Known to the stubs only.
     from keyservice.v1.key_service_pb2_grpc import KeyServiceAsyncStub
 
-# The port of a service that nobody runs any more: a connection is refused at once.
-NO_BRIDGE = "127.0.0.1:1"
 PRINCIPAL = "x-principal"
 CATALOGUE = Catalogue.load()
+NOBODY = "127.0.0.1:1"
+"""A target where there is no bridge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +133,9 @@ async def running(
     *,
     erase_at_once: bool = False,
     pool_size: int = 20,
-    bridge_target: str = NO_BRIDGE,
-    inline_wait: timedelta = timedelta(seconds=3),
+    bridge_target: str = NOBODY,
+    bridge_wait: timedelta = timedelta(seconds=3),
+    converge: Converge | None = None,
     master_key: SecretStr | None = None,
 ) -> AsyncIterator[KeyService]:
     """KeyService on a database at head, without its loops. Where it is given no bridge, none is there."""
@@ -148,13 +151,15 @@ async def running(
             bridge,
             Watching(),
             Attempts(CollectorRegistry()),
-            inline_wait=inline_wait,
+            inline_wait=bridge_wait,
             bridge_timeout=timedelta(seconds=20),
         )
         await stack.enter_async_context(convergence)
         clients = Clients(database, keyring, convergence, erase_at_once=erase_at_once)
         custody = Custody(database, keyring, CATALOGUE, convergence, erase_at_once=erase_at_once)
-        servicer = KeyServicer(clients, custody, CATALOGUE, PageTokens(keyring))
+        balances = Balances(database, bridge, converge or convergence.repair, wait=bridge_wait)
+        health = BridgeHealth(database, bridge, wait=bridge_wait)
+        servicer = KeyServicer(clients, custody, balances, health, CATALOGUE, PageTokens(keyring))
         contract = pb.DESCRIPTOR.services_by_name["KeyService"]
         server = Server([Service(contract, servicer)], quick(), authorizer=Credulous())
         await server.start()
@@ -167,6 +172,7 @@ async def running(
             await server.stop()
             await stack.aclose()
     finally:
+        await to_bridge.close()
         await database.close()
 
 
