@@ -16,13 +16,10 @@ from google.protobuf.duration_pb2 import Duration
 from bridgeservice.v1 import credentials_pb2
 from bridgeservice.v1 import trading_bridge_pb2 as bridge_pb
 from bridgeservice.v1.portfolio_pb2 import ConnectorStatus
-from keyservice.bridge_records import Connector
-from keyservice.records import ApiKey, Caller
-from keyservice.store import api_keys
+from keyservice.records import ApiKey
 from keyservice.v1 import key_balances_pb2
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.client_pb2 import Client
-from servicekit.credentials import Credentials
 from servicekit.database.url import DatabaseUrl
 from servicekit.errors import ResourceExhausted, Unavailable
 from tests.support import key_service
@@ -44,37 +41,27 @@ class House:
     fails_with: Exception | None = None
 
     async def converge(self, key: ApiKey, *, timeout: timedelta) -> ApiKey:  # noqa: ASYNC109 - Converge's signature
-        """What convergence does, without its bookkeeping: push, and note who acknowledged."""
+        """What convergence does, unless a test wants it otherwise."""
         self.repairs.append(key)
         if self.fails_with is not None:
             raise self.fails_with
-        if not self.mends:
-            return key
-        made = complete()
-        credentials = Credentials(
-            api_key=made.api_key, api_secret=made.api_secret, passphrase=made.passphrase
-        )
-        outcome = await self.keys.bridge.push(Connector.of(key), credentials, verify=False, timeout=timeout)
-        assert outcome.ok, outcome
-        return await self.acknowledged(key.id)
-
-    async def acknowledged(self, key_id: UUID) -> ApiKey:
-        await self.keys.sql(
-            "UPDATE exchange_api_keys SET bridge_state = 'configured', configured_at = now() WHERE id = :id",
-            id=key_id,
-        )
-        found = await api_keys.get(self.keys.database.reads, key_id, Caller("a test"))
-        assert found
-        return found
+        return await self.keys.convergence.repair(key, timeout=timeout) if self.mends else key
 
     async def add(self, client: Client, exchange: str = "kraken", **fields: Any) -> str:
         """A key that the bridge holds."""
         added = await self.keys.add_key(client, exchange=exchange, **fields)
-        found = await api_keys.get(self.keys.database.reads, UUID(added.id), Caller("a test"))
-        assert found
-        await self.converge(found, timeout=TIME)
-        self.repairs.clear()
+        assert added.trading_bridge_configured
         return added.id
+
+    async def add_waiting(self, client: Client, **fields: Any) -> str:
+        """A key of which nobody has told the bridge yet, as far as its row says."""
+        key_id = await self.add(client, **fields)
+        await self.keys.sql(
+            "UPDATE exchange_api_keys SET bridge_state = 'pending', configured_at = NULL,"
+            " configured_instance = NULL, next_attempt_at = now() WHERE id = :id",
+            id=UUID(key_id),
+        )
+        return key_id
 
     async def balances(self, client: Client, *, seconds: float = 20, **fields: Any) -> pb.GetBalancesResponse:
         request = pb.GetBalancesRequest(client_id=client.id, **fields)
@@ -140,7 +127,7 @@ async def test_a_bridge_that_is_down_is_an_answer_with_the_reason_for_every_key_
 ) -> None:
     await house.add(owner, label="one")
     await house.add(owner, label="two")
-    await house.keys.add_key(owner, label="never pushed")
+    await house.add_waiting(owner, label="never pushed")
     await house.bridge.stop()
     begun = monotonic()
     for _ in range(20):
@@ -237,7 +224,7 @@ async def test_a_key_that_is_missing_for_good_is_never_an_empty_balance(house: H
 
 
 async def test_a_key_that_waits_is_pushed_and_read(house: House, owner: Client) -> None:
-    await house.keys.add_key(owner)
+    await house.add_waiting(owner)
     answer = await house.balances(owner)
     assert answer.complete
     assert [key.exchange for key in house.repairs] == ["kraken"]
@@ -261,7 +248,7 @@ async def test_a_repair_that_meets_an_error_of_ours_leaves_the_other_keys_alone(
     house: House, owner: Client
 ) -> None:
     await house.add(owner, label="one")
-    await house.keys.add_key(owner, label="two")
+    await house.add_waiting(owner, label="two")
     house.fails_with = Unavailable("The database is away.")
     answer = await house.balances(owner)
     assert [status(entry) for entry in answer.keys] == ["OK", "NOT_CONFIGURED"]
