@@ -23,8 +23,10 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
     from keyservice.keyring import open_keyring
     from keyservice.models import METADATA
     from keyservice.paging import PageTokens
-    from keyservice.servicer import KeyServicer
+    from keyservice.reinitialization import Reinitialization
+    from keyservice.servicer import KeyServicer, UseCases
     from keyservice.v1 import key_service_pb2
+    from keyservice.verification import Verification
     from keyservice.watching import Watching
     from servicekit import startup
     from servicekit.catalogue import Catalogue
@@ -42,25 +44,28 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
         keyring = await open_keyring(database, settings.master_keys)
         catalogue = Catalogue.load()
         bridge = Bridge(channel)
+        watching = Watching(database)
         convergence = Convergence(
             database,
             keyring,
             bridge,
-            Watching(),
+            watching,
             Attempts(metrics.registry),
             inline_wait=settings.inline_bridge_wait,
             bridge_timeout=settings.bridge_timeout,
         )
         erase_at_once = not settings.erase_after
         wait = settings.inline_bridge_wait
-        servicer = KeyServicer(
-            Clients(database, keyring, convergence, erase_at_once=erase_at_once),
-            Custody(database, keyring, catalogue, convergence, erase_at_once=erase_at_once),
-            Balances(database, bridge, convergence.repair, wait=wait),
-            BridgeHealth(database, bridge, wait=wait),
-            catalogue,
-            PageTokens(keyring),
+        use_cases = UseCases(
+            clients=Clients(database, keyring, convergence, erase_at_once=erase_at_once),
+            custody=Custody(database, keyring, catalogue, convergence, erase_at_once=erase_at_once),
+            reinitialization=Reinitialization(database, convergence),
+            verification=Verification(database, bridge, convergence),
+            watching=watching,
+            balances=Balances(database, bridge, convergence.repair, wait=wait),
+            health=BridgeHealth(database, bridge, wait=wait),
         )
+        servicer = KeyServicer(use_cases, catalogue, PageTokens(keyring))
         service = Service(key_service_pb2.DESCRIPTOR.services_by_name["KeyService"], servicer)
         options = startup.server_options(settings, shares_port=shares_port)
         server = Server([service], options, metrics=metrics)
@@ -68,7 +73,10 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
             Housekeeping(database, erase_after=settings.erase_after).run(),
             ConvergenceLoop(database, convergence, at_once=settings.bridge_calls_at_once).run(),
             BridgeWatch(database, bridge, convergence).run(),
+            watching.tell_others(),
+            watching.listen(),
         )
+        watching.ends_with(server.draining)
         serving = startup.serving(server, settings, metrics, ready=database.ready)
         async with convergence, serving as stop, startup.background(*loops):
             await stop.wait()

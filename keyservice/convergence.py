@@ -103,7 +103,7 @@ class Convergence:
         self._watchers = watchers
         self._attempts = attempts
         self._results = Results(database)
-        self._inline_wait = inline_wait
+        self.inline_wait = inline_wait
         self.bridge_timeout = bridge_timeout
         self.inline_lease = inline_wait + _SLACK
         """For how long a change of a key claims the revision that it draws."""
@@ -125,10 +125,10 @@ class Convergence:
         self._watchers.tell(key.id)
         if not key.waits_for_bridge:
             return Tried(key)
-        wait = time_for_bridge(self._inline_wait, within)
+        wait = time_for_bridge(self.inline_wait, within)
         waits = wait > timedelta(0)
         errand = Errand(key, credentials=credentials, verify=verify)
-        task = self.start(self._inline(errand, wait if waits else self._inline_wait))
+        task = self.start(self._inline(errand, wait if waits else self.inline_wait))
         return Tried(await asyncio.shield(task), wait) if waits else Tried(key)
 
     async def retry(self, key: ApiKey, within: Within) -> Tried | None:
@@ -188,7 +188,7 @@ class Convergence:
         """Wait for what was begun; what takes longer is left to another replica, or to the next start."""
         if not self._tasks:
             return
-        _, late = await asyncio.wait(self._tasks, timeout=(self._inline_wait + _GRACE).total_seconds())
+        _, late = await asyncio.wait(self._tasks, timeout=(self.inline_wait + _GRACE).total_seconds())
         for task in late:
             task.cancel()
         if late:

@@ -221,6 +221,17 @@ def _found(key: ApiKey | None) -> ApiKey:
     return key
 
 
+def require_in_use(key: ApiKey | None) -> ApiKey:
+    """A key that is there, and that the bridge should hold."""
+    found = _found(key)
+    _refuse_deleted(found)
+    if found.disabled:
+        raise FailedPrecondition(
+            "This API key is disabled; UpdateApiKey enables it.", reason="API_KEY_DISABLED"
+        )
+    return found
+
+
 def _no_such_key() -> NotFound:
     return NotFound("There is no such API key.", reason="API_KEY_NOT_FOUND")
 

@@ -1,5 +1,9 @@
 """KeyService's RPCs: check, convert, call one use case, convert back."""
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+
 from keyservice import conversion
 from keyservice.balances import Balances
 from keyservice.bridge_health import BridgeHealth
@@ -7,9 +11,12 @@ from keyservice.clients import Clients
 from keyservice.custody import ApiKeyChanges, ApiKeyOrder, Custody, Rotation
 from keyservice.paging import NotAToken, PageTokens
 from keyservice.records import Caller, Position
+from keyservice.reinitialization import Reinitialization, Selection
 from keyservice.store.api_key_lists import Filter
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.validation import LONGEST_EXTERNAL_ID, LONGEST_LABEL, LONGEST_NAME
+from keyservice.verification import Verification
+from keyservice.watching import Watching
 from servicekit import paging
 from servicekit.catalogue import Catalogue
 from servicekit.rpc.call import Call
@@ -21,22 +28,30 @@ ANYBODY = "anonymous"
 _ListRequest = pb.ListClientsRequest | pb.ListApiKeysRequest | pb.ListAuditEventsRequest
 
 
+@dataclass(frozen=True, slots=True)
+class UseCases:
+    """What the servicer calls."""
+
+    clients: Clients
+    custody: Custody
+    reinitialization: Reinitialization
+    verification: Verification
+    watching: Watching
+    balances: Balances
+    health: BridgeHealth
+
+
 class KeyServicer:
     """Serves ``keyservice.v1.KeyService``."""
 
-    def __init__(
-        self,
-        clients: Clients,
-        custody: Custody,
-        balances: Balances,
-        health: BridgeHealth,
-        catalogue: Catalogue,
-        tokens: PageTokens,
-    ) -> None:
-        self._clients = clients
-        self._custody = custody
-        self._balances = balances
-        self._health = health
+    def __init__(self, use_cases: UseCases, catalogue: Catalogue, tokens: PageTokens) -> None:
+        self._clients = use_cases.clients
+        self._custody = use_cases.custody
+        self._reinitialization = use_cases.reinitialization
+        self._verification = use_cases.verification
+        self._watching = use_cases.watching
+        self._balances = use_cases.balances
+        self._health = use_cases.health
         self._catalogue = catalogue
         self._tokens = tokens
 
@@ -135,6 +150,52 @@ class KeyServicer:
             trading_bridge_configured=tried.key.configured,
             trading_bridge_warning=tried.warning,
         )
+
+    async def ReinitializeApiKey(
+        self, request: pb.ReinitializeApiKeyRequest, call: Call
+    ) -> pb.ReinitializeApiKeyResponse:
+        key_id = required_id("api_key_id", request.api_key_id)
+        tried = await self._reinitialization.one(_caller(call), key_id, call.time_remaining())
+        return pb.ReinitializeApiKeyResponse(
+            api_key=conversion.api_key(tried.key),
+            message="The Trading Bridge was asked to hold the API key",
+            trading_bridge_configured=tried.key.configured,
+            trading_bridge_warning=tried.warning,
+        )
+
+    async def ReinitializeApiKeys(
+        self, request: pb.ReinitializeApiKeysRequest, call: Call
+    ) -> AsyncIterator[pb.ReinitializeApiKeysResponse]:
+        check = Violations()
+        client_id = check.optional_id("client_id", request.client_id)
+        exchange = check.text("exchange", request.exchange, longest=LONGEST_NAME)
+        check.refuse()
+        name = self._catalogue.canonical(exchange) or None
+        wanted = Selection(client_id, name, only_unconfigured=request.only_unconfigured)
+        async with aclosing(self._reinitialization.many(_caller(call), wanted)) as progress:
+            async for each in progress:
+                yield pb.ReinitializeApiKeysResponse(
+                    total=each.total,
+                    done=each.done,
+                    configured=each.configured,
+                    api_key=conversion.api_key(each.key) if each.key else None,
+                )
+
+    async def VerifyApiKey(self, request: pb.VerifyApiKeyRequest, call: Call) -> pb.VerifyApiKeyResponse:
+        key_id = required_id("api_key_id", request.api_key_id)
+        proof = await self._verification.verify(_caller(call), key_id, call.time_remaining())
+        key = conversion.api_key(proof.key)
+        return pb.VerifyApiKeyResponse(api_key=key, permissions=key.permissions, message=proof.message)
+
+    async def WatchApiKeys(
+        self, request: pb.WatchApiKeysRequest, call: Call
+    ) -> AsyncIterator[pb.WatchApiKeysResponse]:
+        check = Violations()
+        client_id = check.optional_id("client_id", request.client_id)
+        check.refuse()
+        async with aclosing(self._watching.watch(_caller(call), client_id)) as keys:
+            async for key in keys:
+                yield pb.WatchApiKeysResponse(api_key=conversion.api_key(key))
 
     async def GetApiKey(self, request: pb.GetApiKeyRequest, call: Call) -> pb.GetApiKeyResponse:
         key_id = required_id("api_key_id", request.api_key_id)

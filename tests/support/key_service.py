@@ -19,18 +19,23 @@ from keyservice.attempts import Attempts
 from keyservice.balances import Balances, Converge
 from keyservice.bridge import Bridge, connect_bridge
 from keyservice.bridge_health import BridgeHealth
+from keyservice.bridge_watch import BridgeWatch
 from keyservice.clients import Clients
 from keyservice.conflicts import CONFLICTS
 from keyservice.convergence import Convergence
+from keyservice.convergence_loop import ConvergenceLoop
 from keyservice.custody import Custody
 from keyservice.keyring import Keyring, open_keyring
 from keyservice.paging import PageTokens
-from keyservice.servicer import KeyServicer
+from keyservice.reinitialization import Reinitialization
+from keyservice.servicer import KeyServicer, UseCases
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.api_key_pb2 import ApiKey
 from keyservice.v1.client_pb2 import Client
 from keyservice.v1.key_service_pb2_grpc import KeyServiceStub
+from keyservice.verification import Verification
 from keyservice.watching import Watching
+from servicekit import startup
 from servicekit.catalogue import Catalogue
 from servicekit.database.engine import Database
 from servicekit.database.options import DatabaseOptions
@@ -80,6 +85,7 @@ class KeyService:
     port: int
     bridge: Bridge
     convergence: Convergence
+    watching: Watching
 
     async def add_client(self, name: str = "a client", **fields: Any) -> Client:
         return (await self.stub.CreateClient(pb.CreateClientRequest(name=name, **fields))).client
@@ -137,37 +143,59 @@ async def running(
     bridge_wait: timedelta = timedelta(seconds=3),
     converge: Converge | None = None,
     master_key: SecretStr | None = None,
+    loops: bool = False,
 ) -> AsyncIterator[KeyService]:
-    """KeyService on a database at head, without its loops. Where it is given no bridge, none is there."""
+    """KeyService on a database at head. Where it is given no bridge, none is there; nor are its loops, unasked."""
     database = Database(DatabaseOptions(url=url, pool_size=pool_size), CONFLICTS)
     try:
         keyring = await open_keyring(database, [master_key or new_key()])
         stack = AsyncExitStack()
         to_bridge = connect_bridge(bridge_target, timeout=timedelta(seconds=20))
         bridge = Bridge(await stack.enter_async_context(to_bridge))
+        watching = Watching(database)
         convergence = Convergence(
             database,
             keyring,
             bridge,
-            Watching(),
+            watching,
             Attempts(CollectorRegistry()),
             inline_wait=bridge_wait,
             bridge_timeout=timedelta(seconds=20),
         )
         await stack.enter_async_context(convergence)
+        if loops:
+            running_loops = startup.background(
+                ConvergenceLoop(database, convergence, at_once=8).run(),
+                BridgeWatch(database, bridge, convergence).run(),
+                watching.tell_others(),
+                watching.listen(),
+            )
+            await stack.enter_async_context(running_loops)
         clients = Clients(database, keyring, convergence, erase_at_once=erase_at_once)
         custody = Custody(database, keyring, CATALOGUE, convergence, erase_at_once=erase_at_once)
         balances = Balances(database, bridge, converge or convergence.repair, wait=bridge_wait)
         health = BridgeHealth(database, bridge, wait=bridge_wait)
-        servicer = KeyServicer(clients, custody, balances, health, CATALOGUE, PageTokens(keyring))
+        use_cases = UseCases(
+            clients=clients,
+            custody=custody,
+            reinitialization=Reinitialization(database, convergence),
+            verification=Verification(database, bridge, convergence),
+            watching=watching,
+            balances=balances,
+            health=health,
+        )
+        servicer = KeyServicer(use_cases, CATALOGUE, PageTokens(keyring))
         contract = pb.DESCRIPTOR.services_by_name["KeyService"]
         server = Server([Service(contract, servicer)], quick(), authorizer=Credulous())
+        watching.ends_with(server.draining)
         await server.start()
         await server.set_serving()
         try:
             async with plain_channel(server.port) as channel:
                 stub = KeyServiceStub(channel)
-                yield KeyService(stub, database, keyring, clients, custody, server.port, bridge, convergence)
+                yield KeyService(
+                    stub, database, keyring, clients, custody, server.port, bridge, convergence, watching
+                )
         finally:
             await server.stop()
             await stack.aclose()
