@@ -2,9 +2,14 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from keyservice.settings import KeyServiceSettings
 from servicekit import command_line, logs
+
+if TYPE_CHECKING:
+    from servicekit.database.options import DatabaseOptions
 
 
 async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
@@ -24,6 +29,7 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
     from keyservice.models import METADATA
     from keyservice.paging import PageTokens
     from keyservice.reinitialization import Reinitialization
+    from keyservice.rolling_check import RollingCheck
     from keyservice.servicer import KeyServicer, UseCases
     from keyservice.v1 import key_service_pb2
     from keyservice.verification import Verification
@@ -44,7 +50,7 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
         keyring = await open_keyring(database, settings.master_keys)
         catalogue = Catalogue.load()
         bridge = Bridge(channel)
-        watching = Watching(database)
+        watching = Watching(database, _directly(database.options, settings))
         convergence = Convergence(
             database,
             keyring,
@@ -73,6 +79,7 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
             Housekeeping(database, erase_after=settings.erase_after).run(),
             ConvergenceLoop(database, convergence, at_once=settings.bridge_calls_at_once).run(),
             BridgeWatch(database, bridge, convergence).run(),
+            RollingCheck(database, bridge, convergence, every=settings.bridge_check_interval).run(),
             watching.tell_others(),
             watching.listen(),
         )
@@ -80,6 +87,16 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
         serving = startup.serving(server, settings, metrics, ready=database.ready)
         async with convergence, serving as stop, startup.background(*loops):
             await stop.wait()
+
+
+def _directly(options: "DatabaseOptions", settings: KeyServiceSettings) -> "DatabaseOptions":
+    """How to reach the database past a pooler, where one stands before it."""
+    from servicekit.database.url import parse_url
+
+    if settings.listen_database_url is None:
+        return options
+    name = settings.variable("listen_database_url")
+    return replace(options, url=parse_url(settings.listen_database_url.get_secret_value(), name=name))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

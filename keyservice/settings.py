@@ -43,6 +43,13 @@ class KeyServiceSettings(ServiceSettings):
     bridge_calls_at_once: int = Field(32, ge=1, le=10_000)
     """How many keys are taken to the bridge at once in the background; calls of users go beside them."""
 
+    bridge_check_interval: PositiveDuration = Field(timedelta(hours=1), le=_A_DAY)
+    """In which time each account on the bridge is once held against what it should hold. Much less than the time
+    after which the bridge forgets a connector that nobody confirms."""
+
+    listen_database_url: SecretStr | None = None
+    """A direct connection to the database, where a pooler stands before the other one: LISTEN needs it."""
+
     @property
     def bridge_address(self) -> str:
         """Where the bridge is, the default worked out."""
