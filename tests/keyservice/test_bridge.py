@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,9 @@ from keyservice.bridge import Bridge
 from keyservice.bridge_records import BridgeInfo, Connector, Portfolio
 from keyservice.enums import BridgeReason, Environment, ReadStatus
 from servicekit.credentials import Credentials
+from servicekit.rpc.tls import ServerTls
 from tests.support.bridges import RunningBridge, bridge_client, running_bridge
+from tests.support.certificates import Authority
 
 SOON = timedelta(seconds=20)
 NOW = timedelta(0)
@@ -93,3 +96,20 @@ async def test_what_the_bridge_does_not_hold_is_told_as_not_found(bridge: Bridge
     answer = await bridge.portfolio("client_of_this_test", ["okx"], max_age=NOW, timeout=SOON)
     assert isinstance(answer, Portfolio)
     assert [each.status for each in answer.holdings] == [ReadStatus.NOT_FOUND]
+
+
+async def test_over_tls_it_trusts_the_named_authority_only_and_shows_who_it_is(tmp_path: Path) -> None:
+    ours, theirs = Authority("ours"), Authority("theirs")
+    files = {name: tmp_path / f"{name}.pem" for name in ("ours", "theirs", "cert", "key")}
+    ours.write(files["ours"])
+    theirs.write(files["theirs"])
+    ours.issue("bridge.example").write(files["cert"], files["key"])
+    tls = ServerTls(files["cert"], files["key"], files["ours"])
+    own = {"bridge_tls_cert_file": files["cert"], "bridge_tls_key_file": files["key"]}
+    async with running_bridge(tls=tls) as far:
+        for authority, answers in (("ours", True), ("theirs", False)):
+            trusted = {"bridge_tls_ca_file": files[authority], **own}
+            async with bridge_client(
+                far.target, bridge_tls_server_name="bridge.example", **trusted
+            ) as bridge:
+                assert isinstance(await bridge.info(timeout=SOON), BridgeInfo) == answers

@@ -22,6 +22,7 @@ from keyservice.custody import Custody
 from keyservice.keyring import Keyring, open_keyring
 from keyservice.paging import PageTokens
 from keyservice.servicer import KeyServicer
+from keyservice.settings import KeyServiceSettings
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.api_key_pb2 import ApiKey
 from keyservice.v1.client_pb2 import Client
@@ -132,7 +133,7 @@ async def running(
     converge: Converge = unrepaired,
 ) -> AsyncIterator[KeyService]:
     """KeyService on a database at head, without a bridge unless it is told of one."""
-    to_bridge = connect_bridge(bridge_target, timeout=timedelta(seconds=20))
+    to_bridge = connect_bridge(KeyServiceSettings(bridge_target=bridge_target))
     bridge = Bridge(to_bridge)
     database = Database(DatabaseOptions(url=url, pool_size=pool_size), CONFLICTS)
     try:
