@@ -74,6 +74,8 @@ class KeyService:
     clients: Clients
     custody: Custody
     bridge: Bridge
+    balances: Balances
+    health: BridgeHealth
     port: int
 
     async def add_client(self, name: str = "a client", **fields: Any) -> Client:
@@ -150,7 +152,9 @@ async def running(
         try:
             async with plain_channel(server.port) as channel:
                 stub = KeyServiceStub(channel)
-                yield KeyService(stub, database, keyring, clients, custody, bridge, server.port)
+                yield KeyService(
+                    stub, database, keyring, clients, custody, bridge, balances, health, server.port
+                )
         finally:
             await server.stop()
     finally:
