@@ -44,7 +44,7 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
     metrics = Metrics()
     async with (
         startup.open_database(settings, METADATA, name="keyservice", conflicts=CONFLICTS) as database,
-        connect_bridge(settings.bridge_address, timeout=settings.bridge_timeout) as channel,
+        connect_bridge(settings) as channel,
     ):
         metrics.watch_pool("keyservice", database.pool)
         keyring = await open_keyring(database, settings.master_keys)

@@ -6,10 +6,10 @@ the transport says trips it, never an exchange's trouble behind a bridge that an
 
 from collections.abc import Callable
 from datetime import timedelta
+from enum import Enum
 from time import monotonic
 from typing import Final
 
-from keyservice.bridge_outcomes import Sign
 from keyservice.bridge_records import Outcome
 
 PAUSE: Final = timedelta(seconds=1)
@@ -17,6 +17,15 @@ PAUSE: Final = timedelta(seconds=1)
 SILENCES: Final = 3
 LONG_ENOUGH: Final = timedelta(seconds=1)
 """A call that had less time than this says nothing by having no answer."""
+
+
+class Sign(Enum):
+    """What a call tells of the bridge as such."""
+
+    ALIVE = "it answered"
+    AWAY = "the transport can't reach it"
+    SILENT = "it did not answer in the time that it had"
+    NEITHER = "something in between answered"
 
 
 class Breaker:

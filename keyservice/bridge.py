@@ -30,6 +30,7 @@ from keyservice.bridge_records import (
     Portfolio,
 )
 from keyservice.enums import BridgeReason, Permission, ReadStatus
+from keyservice.settings import KeyServiceSettings
 from servicekit.credentials import Credentials
 from servicekit.rpc.client import Channel, ChannelOptions, ClientTls, connect, is_read
 from servicekit.rpc.status import from_rpc_error
@@ -46,11 +47,11 @@ _RECONNECT: Final = timedelta(seconds=1)
 Response = TypeVar("Response")
 
 
-def connect_bridge(target: str, *, timeout: timedelta, tls: ClientTls | None = None) -> Channel:
+def connect_bridge(settings: KeyServiceSettings) -> Channel:
     """A channel to the bridge, which looks for one that was away every second."""
-    options = ChannelOptions(timeout=timeout, longest_reconnect=_RECONNECT)
+    options = ChannelOptions(timeout=settings.bridge_timeout, longest_reconnect=_RECONNECT)
     service = pb.DESCRIPTOR.services_by_name["TradingBridge"]
-    return connect(target, service, tls=tls, options=options, reads=_is_repeated)
+    return connect(settings.bridge_address, service, tls=_tls(settings), options=options, reads=_is_repeated)
 
 
 class Bridge:
@@ -188,6 +189,17 @@ class Bridge:
             return outcome
         self._breaker.answered()
         return response
+
+
+def _tls(settings: KeyServiceSettings) -> ClientTls | None:
+    if settings.bridge_tls_ca_file is None:
+        return None
+    return ClientTls(
+        ca_file=settings.bridge_tls_ca_file,
+        cert_file=settings.bridge_tls_cert_file,
+        key_file=settings.bridge_tls_key_file,
+        server_name=settings.bridge_tls_server_name,
+    )
 
 
 def _is_repeated(method: MethodDescriptor) -> bool:

@@ -5,10 +5,10 @@ without was made by the transport, or by something in between, and only that say
 """
 
 from collections.abc import Mapping
-from enum import Enum
 
 from grpc import StatusCode
 
+from keyservice.breaker import Sign
 from keyservice.bridge_records import Outcome
 from keyservice.enums import BridgeReason
 from servicekit.rpc.status import RpcFailure
@@ -47,15 +47,6 @@ BY_CODE_OF_THE_TRANSPORT: Mapping[StatusCode, BridgeReason] = {
 # The bridge would take the same content under a higher revision.
 STALE = frozenset({"STALE_REVISION", "REVISION_REUSED"})
 MISSING = frozenset({"CONNECTOR_NOT_FOUND", "ACCOUNT_NOT_FOUND"})
-
-
-class Sign(Enum):
-    """What a call tells of the bridge as such."""
-
-    ALIVE = "it answered"
-    AWAY = "the transport can't reach it"
-    SILENT = "it did not answer in the time that it had"
-    NEITHER = "something in between answered"
 
 
 def outcome_of(failure: RpcFailure) -> Outcome:

@@ -1,9 +1,10 @@
 """What KeyService can be told: the variables that begin with KEYSERVICE_."""
 
 from datetime import timedelta
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from servicekit.config import Address, Duration, Named, PositiveDuration, SecretList, ServiceSettings
@@ -34,6 +35,18 @@ class KeyServiceSettings(ServiceSettings):
     bridge_target: str | None = None
     """Where TradingBridge is: host:port, or any target of gRPC's; 127.0.0.1:50052 by default, in development only."""
 
+    bridge_tls_ca_file: Path | None = None
+    """The authorities (PEM) that may have signed the bridge's certificate; required where the bridge is elsewhere."""
+
+    bridge_tls_cert_file: Path | None = None
+    """The certificate chain (PEM) that KeyService shows the bridge, where the bridge asks for one."""
+
+    bridge_tls_key_file: Path | None = None
+    """The private key of that certificate (PEM)."""
+
+    bridge_tls_server_name: str | None = None
+    """The name in the bridge's certificate, where it is not the one in the target."""
+
     inline_bridge_wait: PositiveDuration = Field(timedelta(seconds=3), le=_A_DAY)
     """How long a caller is made to wait for the bridge; what it has not done by then is done in the background."""
 
@@ -58,7 +71,33 @@ class KeyServiceSettings(ServiceSettings):
             raise SettingsError(f"{name} is not set; in production the bridge's address has no default")
         return self.bridge_target or _LOCAL_BRIDGE
 
+    @model_validator(mode="after")
+    def _check_bridge_tls(self) -> Self:
+        ca = self.variable("bridge_tls_ca_file")
+        certificate, key = self.variable("bridge_tls_cert_file"), self.variable("bridge_tls_key_file")
+        if (self.bridge_tls_cert_file is None) != (self.bridge_tls_key_file is None):
+            given, absent = (certificate, key) if self.bridge_tls_cert_file else (key, certificate)
+            raise ValueError(f"{given} is set without {absent}")
+        if self.bridge_tls_ca_file is None and not _is_here(self.bridge_target or _LOCAL_BRIDGE):
+            target = self.variable("bridge_target")
+            raise ValueError(
+                f"{ca} is required, because {target} is not a loopback address and credentials go there"
+            )
+        if self.bridge_tls_ca_file is None and self.bridge_tls_cert_file is not None:
+            raise ValueError(f"{certificate} is set without {ca}")
+        return self
+
     @property
     def master_keys(self) -> tuple[SecretStr, ...]:
         """The master keys, whichever setting they came from."""
         return self.encryption_keys or ((self.encryption_key,) if self.encryption_key else ())
+
+
+def _is_here(target: str) -> bool:
+    """Whether what is sent to a target of gRPC's stays on this machine."""
+    if target.startswith("unix:"):
+        return True
+    try:
+        return Address.parse(target.removeprefix("dns:///")).is_loopback
+    except ValueError:
+        return False

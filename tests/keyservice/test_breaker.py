@@ -4,8 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from keyservice.breaker import PAUSE, SILENCES, Breaker
-from keyservice.bridge_outcomes import Sign
+from keyservice.breaker import PAUSE, SILENCES, Breaker, Sign
 from keyservice.bridge_records import Outcome
 from keyservice.enums import BridgeReason
 

@@ -15,6 +15,7 @@ import grpc
 
 from bridgeservice.records import Connector
 from keyservice.bridge import Bridge, connect_bridge
+from keyservice.settings import KeyServiceSettings
 from servicekit.rpc.call import Call
 from servicekit.values import Address
 from tests.support import bridge_service
@@ -71,8 +72,10 @@ class Faulty:
 class RunningBridge:
     """One address at which a bridge is, or is not."""
 
-    def __init__(self) -> None:
+    def __init__(self, **options: Any) -> None:
+        """``options`` are those of its server."""
         self.port = free_port()
+        self._options = options
         self.faults = Faults()
         self._stack: AsyncExitStack | None = None
         self._running: bridge_service.Bridge | None = None
@@ -107,6 +110,7 @@ class RunningBridge:
                 around=lambda servicer: Faulty(servicer, self.faults),
                 listen=Address("127.0.0.1", self.port),
                 shutdown_grace=timedelta(0),
+                **self._options,
             )
         )
         self._stack = stack
@@ -123,9 +127,9 @@ class RunningBridge:
 
 
 @asynccontextmanager
-async def running_bridge() -> AsyncIterator[RunningBridge]:
+async def running_bridge(**options: Any) -> AsyncIterator[RunningBridge]:
     """A bridge on a port of its own, which it keeps over restarts."""
-    bridge = RunningBridge()
+    bridge = RunningBridge(**options)
     await bridge.start()
     try:
         yield bridge
@@ -134,10 +138,10 @@ async def running_bridge() -> AsyncIterator[RunningBridge]:
 
 
 @asynccontextmanager
-async def bridge_client(target: str, **options: Any) -> AsyncIterator[Bridge]:
+async def bridge_client(target: str, **settings: Any) -> AsyncIterator[Bridge]:
     """KeyService's client of the bridge at this address."""
-    async with connect_bridge(target, timeout=timedelta(seconds=20)) as channel:
-        yield Bridge(channel, **options)
+    async with connect_bridge(KeyServiceSettings(bridge_target=target, **settings)) as channel:
+        yield Bridge(channel)
 
 
 def refuses(error: BaseException) -> Fault:

@@ -29,6 +29,7 @@ from keyservice.keyring import Keyring, open_keyring
 from keyservice.paging import PageTokens
 from keyservice.reinitialization import Reinitialization
 from keyservice.servicer import KeyServicer, UseCases
+from keyservice.settings import KeyServiceSettings
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.api_key_pb2 import ApiKey
 from keyservice.v1.client_pb2 import Client
@@ -82,6 +83,8 @@ class KeyService:
     keyring: Keyring
     clients: Clients
     custody: Custody
+    balances: Balances
+    health: BridgeHealth
     port: int
     bridge: Bridge
     convergence: Convergence
@@ -150,7 +153,7 @@ async def running(
     try:
         keyring = await open_keyring(database, [master_key or new_key()])
         stack = AsyncExitStack()
-        to_bridge = connect_bridge(bridge_target, timeout=timedelta(seconds=20))
+        to_bridge = connect_bridge(KeyServiceSettings(bridge_target=bridge_target))
         bridge = Bridge(await stack.enter_async_context(to_bridge))
         watching = Watching(database)
         convergence = Convergence(
@@ -194,7 +197,17 @@ async def running(
             async with plain_channel(server.port) as channel:
                 stub = KeyServiceStub(channel)
                 yield KeyService(
-                    stub, database, keyring, clients, custody, server.port, bridge, convergence, watching
+                    stub=stub,
+                    database=database,
+                    keyring=keyring,
+                    clients=clients,
+                    custody=custody,
+                    balances=balances,
+                    health=health,
+                    port=server.port,
+                    bridge=bridge,
+                    convergence=convergence,
+                    watching=watching,
                 )
         finally:
             await server.stop()
