@@ -49,7 +49,8 @@ async def _run_services(home: Surroundings, say: Say, undo: Undo) -> int:
     say(f"PostgreSQL      {startup.database_url(keyservice).where}")
     for settings in (bridgeservice, keyservice):
         await _wait_until_free(settings.listen, say)
-    keepers = [Keeper(_command(name, home.environ)) for name in ("bridgeservice", "keyservice")]
+    environ = _introduced(home.environ, ports.chosen(bridgeservice.listen))
+    keepers = [Keeper(_command(name, environ)) for name in ("bridgeservice", "keyservice")]
     undo += [keeper.kill for keeper in keepers]
     try:
         bridge_address, key_address = await asyncio.gather(*(keeper.start() for keeper in keepers))
@@ -75,6 +76,12 @@ async def _watch(postgres: EmbeddedPostgres | None) -> Never:
         await asyncio.sleep(_LOOK_EVERY)
         if postgres is not None and await asyncio.to_thread(postgres.revive):
             _log.warning("the private PostgreSQL died and was started again")
+
+
+def _introduced(environ: Mapping[str, str], bridge: Address) -> Mapping[str, str]:
+    """The variables with which KeyService finds the bridge, which keeps its port when it is started again."""
+    target, listen = KeyServiceSettings.variable("bridge_target"), BridgeServiceSettings.variable("listen")
+    return {target: str(bridge), **environ, listen: str(bridge)}
 
 
 def _command(name: str, environ: Mapping[str, str]) -> Command:

@@ -2,22 +2,38 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from keyservice.settings import KeyServiceSettings
 from servicekit import command_line, logs
 
+if TYPE_CHECKING:
+    from servicekit.database.options import DatabaseOptions
+
 
 async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
     # Imported here, because the parent of workers, which runs this file too, must never load gRPC.
+    from keyservice.attempts import Attempts
+    from keyservice.balances import Balances
+    from keyservice.bridge import Bridge, connect_bridge
+    from keyservice.bridge_health import BridgeHealth
+    from keyservice.bridge_watch import BridgeWatch
     from keyservice.clients import Clients
     from keyservice.conflicts import CONFLICTS
+    from keyservice.convergence import Convergence
+    from keyservice.convergence_loop import ConvergenceLoop
     from keyservice.custody import Custody
     from keyservice.housekeeping import Housekeeping
     from keyservice.keyring import open_keyring
     from keyservice.models import METADATA
     from keyservice.paging import PageTokens
-    from keyservice.servicer import KeyServicer
+    from keyservice.reinitialization import Reinitialization
+    from keyservice.rolling_check import RollingCheck
+    from keyservice.servicer import KeyServicer, UseCases
     from keyservice.v1 import key_service_pb2
+    from keyservice.verification import Verification
+    from keyservice.watching import Watching
     from servicekit import startup
     from servicekit.catalogue import Catalogue
     from servicekit.metrics import Metrics
@@ -26,24 +42,61 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
 
     logs.configure(settings.log_level, settings.log_format)
     metrics = Metrics()
-    async with startup.open_database(settings, METADATA, name="keyservice", conflicts=CONFLICTS) as database:
+    async with (
+        startup.open_database(settings, METADATA, name="keyservice", conflicts=CONFLICTS) as database,
+        connect_bridge(settings) as channel,
+    ):
         metrics.watch_pool("keyservice", database.pool)
         keyring = await open_keyring(database, settings.master_keys)
         catalogue = Catalogue.load()
-        erase_at_once = not settings.erase_after
-        servicer = KeyServicer(
-            Clients(database, keyring, erase_at_once=erase_at_once),
-            Custody(database, keyring, catalogue, erase_at_once=erase_at_once),
-            catalogue,
-            PageTokens(keyring),
+        bridge = Bridge(channel)
+        watching = Watching(database, _directly(database.options, settings))
+        convergence = Convergence(
+            database,
+            keyring,
+            bridge,
+            watching,
+            Attempts(metrics.registry),
+            inline_wait=settings.inline_bridge_wait,
+            bridge_timeout=settings.bridge_timeout,
         )
+        erase_at_once = not settings.erase_after
+        wait = settings.inline_bridge_wait
+        use_cases = UseCases(
+            clients=Clients(database, keyring, convergence, erase_at_once=erase_at_once),
+            custody=Custody(database, keyring, catalogue, convergence, erase_at_once=erase_at_once),
+            reinitialization=Reinitialization(database, convergence),
+            verification=Verification(database, bridge, convergence),
+            watching=watching,
+            balances=Balances(database, bridge, convergence.repair, wait=wait),
+            health=BridgeHealth(database, bridge, wait=wait),
+        )
+        servicer = KeyServicer(use_cases, catalogue, PageTokens(keyring))
         service = Service(key_service_pb2.DESCRIPTOR.services_by_name["KeyService"], servicer)
         options = startup.server_options(settings, shares_port=shares_port)
         server = Server([service], options, metrics=metrics)
-        housekeeping = Housekeeping(database, erase_after=settings.erase_after)
+        loops = (
+            Housekeeping(database, erase_after=settings.erase_after).run(),
+            ConvergenceLoop(database, convergence, at_once=settings.bridge_calls_at_once).run(),
+            BridgeWatch(database, bridge, convergence).run(),
+            RollingCheck(database, bridge, convergence, every=settings.bridge_check_interval).run(),
+            watching.tell_others(),
+            watching.listen(),
+        )
+        watching.ends_with(server.draining)
         serving = startup.serving(server, settings, metrics, ready=database.ready)
-        async with serving as stop, startup.background(housekeeping.run()):
+        async with convergence, serving as stop, startup.background(*loops):
             await stop.wait()
+
+
+def _directly(options: "DatabaseOptions", settings: KeyServiceSettings) -> "DatabaseOptions":
+    """How to reach the database past a pooler, where one stands before it."""
+    from servicekit.database.url import parse_url
+
+    if settings.listen_database_url is None:
+        return options
+    name = settings.variable("listen_database_url")
+    return replace(options, url=parse_url(settings.listen_database_url.get_secret_value(), name=name))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

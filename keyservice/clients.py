@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from uuid import UUID, uuid4
 
+from keyservice.convergence import Convergence
 from keyservice.keyring import Keyring
 from keyservice.records import Caller, Client, Page, Position
 from keyservice.repetition import Repetition, claim
@@ -14,8 +15,11 @@ from servicekit.errors import NotFound
 class Clients:
     """The owners of keys."""
 
-    def __init__(self, database: Database, keyring: Keyring, *, erase_at_once: bool) -> None:
+    def __init__(
+        self, database: Database, keyring: Keyring, convergence: Convergence, *, erase_at_once: bool
+    ) -> None:
         self._database = database
+        self._convergence = convergence
         self._keyring = keyring
         self._erase_at_once = erase_at_once
 
@@ -66,7 +70,8 @@ class Clients:
             gone = await api_keys.delete_of_client(connection, client_id, erase=self._erase_at_once)
             await audit.record(connection, caller, "DeleteClient", client_id=client_id)
             await audit.record_each(connection, caller, "DeleteClient", client_id, gone)
-            return client
+        self._convergence.leave_to_the_loop(gone)
+        return client
 
     async def undelete(self, caller: Caller, client_id: UUID) -> Client:
         """Bring back the client and the keys that were deleted with it, as far as they were not erased since."""
@@ -78,7 +83,8 @@ class Clients:
             client = await clients.undelete(connection, client_id)
             await audit.record(connection, caller, "UndeleteClient", client_id=client_id)
             await audit.record_each(connection, caller, "UndeleteClient", client_id, back)
-            return client
+        self._convergence.leave_to_the_loop(back)
+        return client
 
 
 def _found(client: Client | None) -> Client:

@@ -1,17 +1,24 @@
 """Between the contract's messages and what use cases speak of: the only file that knows both."""
 
+from datetime import timedelta
+from typing import Final
 from uuid import UUID
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
-from bridgeservice.v1 import credentials_pb2, environment_pb2, permissions_pb2
-from keyservice import records
+from bridgeservice.v1 import balance_pb2, credentials_pb2, environment_pb2, permissions_pb2
+from keyservice import balances, records, totals
+from keyservice.bridge_health import Health
 from keyservice.enums import BridgeState, Environment, Permission
 from keyservice.repetition import Repetition
-from keyservice.v1 import api_key_pb2, audit_event_pb2, bridge_status_pb2, client_pb2
+from keyservice.v1 import api_key_pb2, audit_event_pb2, bridge_status_pb2, client_pb2, key_balances_pb2
+from keyservice.v1 import key_service_pb2 as pb
 from servicekit.credentials import Credentials
 from servicekit.validation import Violations
 
+# In seconds: ten thousand years, which is as long as the contract's durations are.
+_LONGEST_AGE: Final = 315_576_000_000
 _ENVIRONMENTS = {
     environment_pb2.ENVIRONMENT_UNSPECIFIED: Environment.LIVE,
     environment_pb2.ENVIRONMENT_LIVE: Environment.LIVE,
@@ -76,6 +83,54 @@ def audit_event(found: records.AuditEvent) -> audit_event_pb2.AuditEvent:
         request_id=found.request_id,
         outcome=found.outcome,
     )
+
+
+def key_balances(found: balances.KeyBalances) -> key_balances_pb2.KeyBalances:
+    return key_balances_pb2.KeyBalances(
+        api_key_id=str(found.key.id),
+        exchange=found.key.exchange,
+        label=found.key.label,
+        configured=found.configured,
+        status=f"CONNECTOR_STATUS_{found.status.name}",
+        warning=found.warning,
+        balances=[
+            balance_pb2.Balance(asset=each.asset, free=each.free, used=each.used, total=each.total)
+            for each in found.balances
+        ],
+        as_of_time=found.as_of,
+    )
+
+
+def balance_total(found: totals.Total) -> key_balances_pb2.BalanceTotal:
+    return key_balances_pb2.BalanceTotal(
+        kind=f"FUNDS_KIND_{found.kind.name}",
+        asset=found.asset,
+        free=found.free,
+        used=found.used,
+        total=found.total,
+    )
+
+
+def bridge_health(found: Health) -> pb.GetBridgeHealthResponse:
+    info = found.info
+    return pb.GetBridgeHealthResponse(
+        reachable=found.reachable,
+        latency=info.latency if info and found.reachable else None,
+        instance_id=info.instance_id if info else "",
+        start_time=info.start_time if info else None,
+        configured_keys=found.configured_keys,
+        pending_keys=found.pending_keys,
+        failed_keys=found.failed_keys,
+        warning=found.warning,
+    )
+
+
+def max_age(violations: Violations, given: Duration) -> timedelta:
+    """How old something may be; what the wire lets be longer than any time there was is as good as for ever."""
+    if given.seconds < 0 or given.nanos < 0:
+        violations.add("max_age", "is negative; 0 means asked anew")
+        return timedelta(0)
+    return timedelta(seconds=min(given.seconds, _LONGEST_AGE), microseconds=given.nanos // 1000)
 
 
 def credentials(given: credentials_pb2.Credentials) -> Credentials:

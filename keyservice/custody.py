@@ -1,4 +1,4 @@
-"""Use cases of API keys: each is one transaction, with its audit event inside.
+"""Use cases of API keys: each is one transaction, with its audit event inside, and then an attempt at the bridge.
 
 An answer means that the key is durable. Which of two concurrent requests comes first, whether a label is free and
 whether a request is a repetition are decided by the database's constraints, never by a look before the write.
@@ -7,15 +7,17 @@ whether a request is a repetition are decided by the database's constraints, nev
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
+from keyservice.convergence import Convergence, Tried, Within
 from keyservice.credentials import columns, hint
 from keyservice.enums import Environment
 from keyservice.fingerprints import fingerprint_of
 from keyservice.keyring import Keyring
 from keyservice.records import ApiKey, AuditEvent, Caller, Client, Page, Position
 from keyservice.repetition import Repetition, claim
-from keyservice.store import api_key_lists, api_keys, audit, clients, requests
+from keyservice.store import additions, api_key_lists, api_keys, audit, clients, requests
+from keyservice.store.additions import NewKey
 from keyservice.store.api_key_lists import Filter
-from keyservice.store.api_keys import NewKey, Secrets
+from keyservice.store.api_keys import Secrets
 from servicekit.catalogue import Catalogue
 from servicekit.credentials import Credentials
 from servicekit.database.engine import Connection, Database
@@ -32,6 +34,16 @@ class ApiKeyOrder:
     label: str
     environment: Environment
     credentials: Credentials
+    verify: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """What RotateApiKey asks for."""
+
+    api_key_id: UUID
+    credentials: Credentials
+    verify: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,49 +58,62 @@ class Custody:
     """Keeps clients' keys: sealed before they are stored, and never given out."""
 
     def __init__(
-        self, database: Database, keyring: Keyring, catalogue: Catalogue, *, erase_at_once: bool
+        self,
+        database: Database,
+        keyring: Keyring,
+        catalogue: Catalogue,
+        convergence: Convergence,
+        *,
+        erase_at_once: bool,
     ) -> None:
         self._database = database
         self._keyring = keyring
+        self._convergence = convergence
+        self._lease = convergence.inline_lease
         self._catalogue = catalogue
         self._erase_at_once = erase_at_once
 
-    async def add(self, caller: Caller, order: ApiKeyOrder, repetition: Repetition | None) -> ApiKey:
+    async def add(
+        self, caller: Caller, order: ApiKeyOrder, repetition: Repetition | None, within: Within = None
+    ) -> Tried:
         """Seal and store a key. The same request again finds the first one's key, whatever became of it since."""
         key_id = uuid4()
         secrets = self._sealed(order.exchange, order.credentials, order.client_id, key_id, version=1)
         new = NewKey(key_id, order.client_id, order.exchange, order.label, order.environment, secrets)
         wanted = claim(self._keyring, caller, repetition)
         async with self._database.autocommit() as connection:
-            added = await api_keys.add(connection, new, caller, wanted)
+            added = await additions.add(connection, new, caller, wanted, self._lease)
             first = await requests.first_result(connection, wanted) if wanted and not added else None
         if added:
-            return added
+            return await self._convergence.at_once(
+                added, within, credentials=order.credentials, verify=order.verify
+            )
         if first:
-            return await self.get(caller, first)
+            return Tried(await self.get(caller, first))
         raise NotFound("There is no such client.", reason="CLIENT_NOT_FOUND")
 
     async def rotate(
-        self, caller: Caller, key_id: UUID, credentials: Credentials, repetition: Repetition | None
-    ) -> ApiKey:
+        self, caller: Caller, order: Rotation, repetition: Repetition | None, within: Within = None
+    ) -> Tried:
         """Put new credentials in the place of the old ones, which are gone."""
+        key_id, credentials = order.api_key_id, order.credentials
         wanted = claim(self._keyring, caller, repetition)
         async with self._database.transaction() as connection:
             _, key = await _lock(connection, key_id, caller)
             if wanted and await requests.take(connection, wanted, key_id):
-                return key
+                return Tried(key)
             _refuse_deleted(key)
             self._require_complete(key.exchange, credentials)
             secrets = self._sealed(
                 key.exchange, credentials, key.client_id, key_id, version=key.secret_version + 1
             )
             rotated = await api_keys.replace_secrets(
-                connection, key_id, secrets, expected_version=key.secret_version
+                connection, key_id, secrets, expected_version=key.secret_version, lease=self._lease
             )
             if rotated is None:
                 raise Aborted("The key was changed by someone else at the same time; try again.")
             await audit.record(connection, caller, "RotateApiKey", client_id=key.client_id, api_key_id=key_id)
-            return rotated
+        return await self._convergence.at_once(rotated, within, credentials=credentials, verify=order.verify)
 
     async def get(self, caller: Caller, key_id: UUID) -> ApiKey:
         return _found(await api_keys.get(self._database.reads, key_id, caller))
@@ -98,7 +123,9 @@ class Custody:
     ) -> Page[ApiKey]:
         return await api_key_lists.page(self._database.reads, caller, wanted, after=after, size=size)
 
-    async def update(self, caller: Caller, key_id: UUID, changes: ApiKeyChanges) -> ApiKey:
+    async def update(
+        self, caller: Caller, key_id: UUID, changes: ApiKeyChanges, within: Within = None
+    ) -> ApiKey:
         """Rename, disable or enable. What is so already is left alone, and draws no new revision."""
         async with self._database.transaction() as connection:
             _, key = await _lock(connection, key_id, caller)
@@ -107,24 +134,29 @@ class Custody:
             if changes.label is not None and changes.label != key.label:
                 key = await api_keys.rename(connection, key_id, changes.label)
             if changes.disabled is not None and changes.disabled != key.disabled:
-                key = await api_keys.set_disabled(connection, key_id, disabled=changes.disabled)
+                key = await api_keys.set_disabled(
+                    connection, key_id, disabled=changes.disabled, lease=self._lease
+                )
             if key is not before:
                 await audit.record(
                     connection, caller, "UpdateApiKey", client_id=key.client_id, api_key_id=key_id
                 )
+        if key.revision == before.revision:
+            self._convergence.tell(key_id)
             return key
+        return (await self._convergence.at_once(key, within)).key
 
-    async def delete(self, caller: Caller, key_id: UUID) -> ApiKey:
+    async def delete(self, caller: Caller, key_id: UUID, within: Within = None) -> ApiKey:
         """Delete softly: the label and the api key are free again. Deleting a deleted key changes nothing."""
         async with self._database.transaction() as connection:
             _, key = await _lock(connection, key_id, caller)
             if key.deleted_at is not None:
                 return key
-            key = await api_keys.delete(connection, key_id, erase=self._erase_at_once)
+            key = await api_keys.delete(connection, key_id, erase=self._erase_at_once, lease=self._lease)
             await audit.record(connection, caller, "DeleteApiKey", client_id=key.client_id, api_key_id=key_id)
-            return key
+        return (await self._convergence.at_once(key, within)).key
 
-    async def undelete(self, caller: Caller, key_id: UUID) -> ApiKey:
+    async def undelete(self, caller: Caller, key_id: UUID, within: Within = None) -> ApiKey:
         """Bring a deleted key back, as long as its credentials have not been erased."""
         async with self._database.transaction() as connection:
             client, key = await _lock(connection, key_id, caller)
@@ -139,11 +171,11 @@ class Custody:
                 raise FailedPrecondition(
                     "The client of this key is deleted; bring the client back first.", reason="CLIENT_DELETED"
                 )
-            key = await api_keys.undelete(connection, key_id)
+            key = await api_keys.undelete(connection, key_id, lease=self._lease)
             await audit.record(
                 connection, caller, "UndeleteApiKey", client_id=key.client_id, api_key_id=key_id
             )
-            return key
+        return (await self._convergence.at_once(key, within)).key
 
     async def audit_events(
         self, caller: Caller, *, client_id: UUID | None, after: Position | None, size: int
@@ -187,6 +219,17 @@ def _found(key: ApiKey | None) -> ApiKey:
     if key is None:
         raise _no_such_key()
     return key
+
+
+def require_in_use(key: ApiKey | None) -> ApiKey:
+    """A key that is there, and that the bridge should hold."""
+    found = _found(key)
+    _refuse_deleted(found)
+    if found.disabled:
+        raise FailedPrecondition(
+            "This API key is disabled; UpdateApiKey enables it.", reason="API_KEY_DISABLED"
+        )
+    return found
 
 
 def _no_such_key() -> NotFound:

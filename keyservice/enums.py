@@ -1,6 +1,6 @@
-"""The words that KeyService stores. Their values are in the database: change one only with a migration."""
+"""The words of KeyService. The values of all but ReadStatus are in the database: change one only with a migration."""
 
-from enum import StrEnum
+from enum import Enum, StrEnum
 
 
 class Environment(StrEnum):
@@ -40,3 +40,19 @@ class Permission(StrEnum):
     YES = "yes"
     NO = "no"
     UNKNOWN = "unknown"
+
+
+class ReadStatus(Enum):
+    """How the reading of one key ended; the names are those of the contract."""
+
+    OK = "OK"
+    NOT_FOUND = "NOT_FOUND"
+    CREDENTIALS_REJECTED = "CREDENTIALS_REJECTED"
+    RATE_LIMITED = "RATE_LIMITED"
+    EXCHANGE_UNAVAILABLE = "EXCHANGE_UNAVAILABLE"
+    EXCHANGE_UNSUPPORTED = "EXCHANGE_UNSUPPORTED"
+    TIMEOUT = "TIMEOUT"
+    ERROR = "ERROR"
+    NOT_CONFIGURED = "NOT_CONFIGURED"
+    BRIDGE_TIMEOUT = "BRIDGE_TIMEOUT"
+    BRIDGE_UNAVAILABLE = "BRIDGE_UNAVAILABLE"

@@ -152,6 +152,17 @@ class ExchangeApiKey(UuidKey, Timestamps, SoftDelete, Base):
             "deleted_at",
             postgresql_where=text("is_deleted AND erased_at IS NULL"),
         ),
+        # For convergence: what waits for the bridge, and what a run of the bridge holds.
+        Index(
+            "ix_exchange_api_keys_due",
+            "next_attempt_at",
+            postgresql_where=text("bridge_state IN ('pending', 'removing')"),
+        ),
+        Index(
+            "ix_exchange_api_keys_configured_instance",
+            "configured_instance",
+            postgresql_where=text("bridge_state = 'configured'"),
+        ),
     )
 
 

@@ -5,9 +5,15 @@ from datetime import datetime
 from typing import Generic, TypeVar
 from uuid import UUID
 
+from keyservice import warnings
 from keyservice.enums import BridgeReason, BridgeState, Environment, Permission
 
 T = TypeVar("T")
+
+
+def account_name_of(client_id: UUID) -> str:
+    """A client's account on the bridge. Made of the id: names collide and change, ids do not."""
+    return f"client_{client_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +44,8 @@ class Client:
 
     @property
     def account_name(self) -> str:
-        """Its account on the bridge. Made of the id: names collide and change, ids do not."""
-        return f"client_{self.id}"
+        """Its account on the bridge."""
+        return account_name_of(self.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +82,29 @@ class ApiKey:
         return self.bridge_state is BridgeState.CONFIGURED
 
     @property
+    def wanted(self) -> bool:
+        """Whether the bridge should hold it."""
+        return self.deleted_at is None and not self.disabled
+
+    @property
+    def waits_for_bridge(self) -> bool:
+        """Whether the bridge is still to be told of its present revision."""
+        return self.bridge_state in (BridgeState.PENDING, BridgeState.REMOVING)
+
+    @property
     def warning(self) -> str:
         """What went wrong on its way to the bridge, or has not happened yet; empty when there is nothing."""
-        if self.bridge_state is BridgeState.PENDING:
-            return "The key is saved. The Trading Bridge has not been asked to hold it yet."
-        if self.bridge_state is not BridgeState.FAILED:
-            return ""
-        if self.bridge_reason is BridgeReason.KEY_UNREADABLE:
-            return "The credentials of this key can't be opened (KEY_UNREADABLE); give it new ones with RotateApiKey."
-        reason = self.bridge_reason or BridgeReason.BRIDGE_ERROR
-        return f"The Trading Bridge does not hold the key ({reason.name})."
+        retry_at = self.next_attempt_at
+        match self.bridge_state:
+            case BridgeState.CONFIGURED | BridgeState.REMOVED:
+                return ""
+            case BridgeState.REMOVING:
+                return (
+                    warnings.not_removed(self.bridge_reason, retry_at=retry_at) if self.bridge_reason else ""
+                )
+            case BridgeState.PENDING if self.bridge_reason is None:
+                return warnings.UNDER_WAY if self.attempt_count else warnings.NOT_ASKED
+        return warnings.not_configured(self.bridge_reason or BridgeReason.BRIDGE_ERROR, retry_at=retry_at)
 
     @property
     def why_not_configured(self) -> str:

@@ -1,13 +1,22 @@
 """KeyService's RPCs: check, convert, call one use case, convert back."""
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+
 from keyservice import conversion
+from keyservice.balances import Balances
+from keyservice.bridge_health import BridgeHealth
 from keyservice.clients import Clients
-from keyservice.custody import ApiKeyChanges, ApiKeyOrder, Custody
+from keyservice.custody import ApiKeyChanges, ApiKeyOrder, Custody, Rotation
 from keyservice.paging import NotAToken, PageTokens
 from keyservice.records import Caller, Position
+from keyservice.reinitialization import Reinitialization, Selection
 from keyservice.store.api_key_lists import Filter
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.validation import LONGEST_EXTERNAL_ID, LONGEST_LABEL, LONGEST_NAME
+from keyservice.verification import Verification
+from keyservice.watching import Watching
 from servicekit import paging
 from servicekit.catalogue import Catalogue
 from servicekit.rpc.call import Call
@@ -19,12 +28,30 @@ ANYBODY = "anonymous"
 _ListRequest = pb.ListClientsRequest | pb.ListApiKeysRequest | pb.ListAuditEventsRequest
 
 
+@dataclass(frozen=True, slots=True)
+class UseCases:
+    """What the servicer calls."""
+
+    clients: Clients
+    custody: Custody
+    reinitialization: Reinitialization
+    verification: Verification
+    watching: Watching
+    balances: Balances
+    health: BridgeHealth
+
+
 class KeyServicer:
     """Serves ``keyservice.v1.KeyService``."""
 
-    def __init__(self, clients: Clients, custody: Custody, catalogue: Catalogue, tokens: PageTokens) -> None:
-        self._clients = clients
-        self._custody = custody
+    def __init__(self, use_cases: UseCases, catalogue: Catalogue, tokens: PageTokens) -> None:
+        self._clients = use_cases.clients
+        self._custody = use_cases.custody
+        self._reinitialization = use_cases.reinitialization
+        self._verification = use_cases.verification
+        self._watching = use_cases.watching
+        self._balances = use_cases.balances
+        self._health = use_cases.health
         self._catalogue = catalogue
         self._tokens = tokens
 
@@ -99,13 +126,13 @@ class KeyServicer:
         repetition = conversion.repetition(check, "AddApiKey", request, request.request_id)
         check.refuse()
         name = exchange.id if exchange else ""
-        order = ApiKeyOrder(client_id, name, label, environment, credentials)
-        key = await self._custody.add(_caller(call), order, repetition)
+        order = ApiKeyOrder(client_id, name, label, environment, credentials, verify=request.verify)
+        tried = await self._custody.add(_caller(call), order, repetition, call.time_remaining())
         return pb.AddApiKeyResponse(
-            api_key=conversion.api_key(key),
+            api_key=conversion.api_key(tried.key),
             message="API key added successfully",
-            trading_bridge_configured=key.configured,
-            trading_bridge_warning=key.why_not_configured,
+            trading_bridge_configured=tried.key.configured,
+            trading_bridge_warning=tried.warning,
         )
 
     async def RotateApiKey(self, request: pb.RotateApiKeyRequest, call: Call) -> pb.RotateApiKeyResponse:
@@ -115,13 +142,60 @@ class KeyServicer:
         check.credentials("credentials", credentials)
         repetition = conversion.repetition(check, "RotateApiKey", request, request.request_id)
         check.refuse()
-        key = await self._custody.rotate(_caller(call), key_id, credentials, repetition)
+        order = Rotation(key_id, credentials, verify=request.verify)
+        tried = await self._custody.rotate(_caller(call), order, repetition, call.time_remaining())
         return pb.RotateApiKeyResponse(
-            api_key=conversion.api_key(key),
+            api_key=conversion.api_key(tried.key),
             message="API key rotated successfully",
-            trading_bridge_configured=key.configured,
-            trading_bridge_warning=key.why_not_configured,
+            trading_bridge_configured=tried.key.configured,
+            trading_bridge_warning=tried.warning,
         )
+
+    async def ReinitializeApiKey(
+        self, request: pb.ReinitializeApiKeyRequest, call: Call
+    ) -> pb.ReinitializeApiKeyResponse:
+        key_id = required_id("api_key_id", request.api_key_id)
+        tried = await self._reinitialization.one(_caller(call), key_id, call.time_remaining())
+        return pb.ReinitializeApiKeyResponse(
+            api_key=conversion.api_key(tried.key),
+            message="The Trading Bridge was asked to hold the API key",
+            trading_bridge_configured=tried.key.configured,
+            trading_bridge_warning=tried.warning,
+        )
+
+    async def ReinitializeApiKeys(
+        self, request: pb.ReinitializeApiKeysRequest, call: Call
+    ) -> AsyncIterator[pb.ReinitializeApiKeysResponse]:
+        check = Violations()
+        client_id = check.optional_id("client_id", request.client_id)
+        exchange = check.text("exchange", request.exchange, longest=LONGEST_NAME)
+        check.refuse()
+        name = self._catalogue.canonical(exchange) or None
+        wanted = Selection(client_id, name, only_unconfigured=request.only_unconfigured)
+        async with aclosing(self._reinitialization.many(_caller(call), wanted)) as progress:
+            async for each in progress:
+                yield pb.ReinitializeApiKeysResponse(
+                    total=each.total,
+                    done=each.done,
+                    configured=each.configured,
+                    api_key=conversion.api_key(each.key) if each.key else None,
+                )
+
+    async def VerifyApiKey(self, request: pb.VerifyApiKeyRequest, call: Call) -> pb.VerifyApiKeyResponse:
+        key_id = required_id("api_key_id", request.api_key_id)
+        proof = await self._verification.verify(_caller(call), key_id, call.time_remaining())
+        key = conversion.api_key(proof.key)
+        return pb.VerifyApiKeyResponse(api_key=key, permissions=key.permissions, message=proof.message)
+
+    async def WatchApiKeys(
+        self, request: pb.WatchApiKeysRequest, call: Call
+    ) -> AsyncIterator[pb.WatchApiKeysResponse]:
+        check = Violations()
+        client_id = check.optional_id("client_id", request.client_id)
+        check.refuse()
+        async with aclosing(self._watching.watch(_caller(call), client_id)) as keys:
+            async for key in keys:
+                yield pb.WatchApiKeysResponse(api_key=conversion.api_key(key))
 
     async def GetApiKey(self, request: pb.GetApiKeyRequest, call: Call) -> pb.GetApiKeyResponse:
         key_id = required_id("api_key_id", request.api_key_id)
@@ -156,20 +230,46 @@ class KeyServicer:
             check.text("api_key.label", label, longest=LONGEST_LABEL)
         disabled = request.api_key.disabled if "disabled" in paths else None
         check.refuse()
-        key = await self._custody.update(_caller(call), key_id, ApiKeyChanges(label, disabled))
+        key = await self._custody.update(
+            _caller(call), key_id, ApiKeyChanges(label, disabled), call.time_remaining()
+        )
         return pb.UpdateApiKeyResponse(api_key=conversion.api_key(key))
 
     async def DeleteApiKey(self, request: pb.DeleteApiKeyRequest, call: Call) -> pb.DeleteApiKeyResponse:
         key_id = required_id("api_key_id", request.api_key_id)
-        key = await self._custody.delete(_caller(call), key_id)
+        key = await self._custody.delete(_caller(call), key_id, call.time_remaining())
         return pb.DeleteApiKeyResponse(api_key=conversion.api_key(key))
 
     async def UndeleteApiKey(
         self, request: pb.UndeleteApiKeyRequest, call: Call
     ) -> pb.UndeleteApiKeyResponse:
         key_id = required_id("api_key_id", request.api_key_id)
-        key = await self._custody.undelete(_caller(call), key_id)
+        key = await self._custody.undelete(_caller(call), key_id, call.time_remaining())
         return pb.UndeleteApiKeyResponse(api_key=conversion.api_key(key))
+
+    async def GetBalances(self, request: pb.GetBalancesRequest, call: Call) -> pb.GetBalancesResponse:
+        check = Violations()
+        client_id = check.id("client_id", request.client_id)
+        exchange = check.text("exchange", request.exchange, longest=LONGEST_NAME)
+        max_age = conversion.max_age(check, request.max_age)
+        check.refuse()
+        found = await self._balances.read(
+            _caller(call),
+            client_id,
+            exchange=self._catalogue.canonical(exchange) or None,
+            max_age=max_age,
+            left=call.time_remaining(),
+        )
+        return pb.GetBalancesResponse(
+            keys=[conversion.key_balances(each) for each in found.keys],
+            totals=[conversion.balance_total(each) for each in found.totals],
+            complete=found.complete,
+        )
+
+    async def GetBridgeHealth(
+        self, _request: pb.GetBridgeHealthRequest, call: Call
+    ) -> pb.GetBridgeHealthResponse:
+        return conversion.bridge_health(await self._health.look(_caller(call)))
 
     async def ListAuditEvents(
         self, request: pb.ListAuditEventsRequest, call: Call

@@ -33,6 +33,15 @@ def in_use(address: Address) -> bool:
     return any(_refusal(*each, shared=False) == errno.EADDRINUSE for each in found)
 
 
+def chosen(address: Address) -> Address:
+    """The address with a port that was free a moment ago, where the system may choose one."""
+    if address.port:
+        return address
+    family, where = _resolved(address)[0]
+    with _bound(family, where, shared=False) as probe:
+        return address.with_port(probe.getsockname()[1])
+
+
 @contextlib.contextmanager
 def reserved(address: Address) -> Iterator[Address]:
     """Hold the address for processes that share it, without serving on it; yield it with the real port."""

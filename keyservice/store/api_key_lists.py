@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from keyservice import models
 from keyservice.enums import BridgeState
@@ -48,3 +48,32 @@ async def page(
     within = filters[0] if filters else None
     keyset = (_table.created_at, _table.id)
     return await fetch_page(connection, query, keyset, record, after=after, size=size, within=within)
+
+
+async def in_use(connection: Executor, caller: Caller, client_id: UUID, exchange: str | None) -> list[ApiKey]:
+    """All keys of a client that are live and enabled, the oldest first."""
+    query = select(*COLUMNS).where(
+        _table.client_id == client_id,
+        ~_table.is_deleted,
+        ~_table.disabled,
+        scope.visible(_table.client_id, limited=caller.limited),
+    )
+    if exchange is not None:
+        query = query.where(_table.exchange == exchange)
+    query = query.order_by(_table.created_at, _table.id)
+    rows = await connection.execute(query, scope.parameters(caller))
+    return [record(row) for row in rows]
+
+
+async def count_by_state(connection: Executor, caller: Caller) -> dict[BridgeState, int]:
+    """How many keys are in each state, but for those that the bridge is rid of; a state without keys is not there."""
+    query = (
+        select(_table.bridge_state, func.count())
+        .where(
+            _table.bridge_state != BridgeState.REMOVED,
+            scope.visible(_table.client_id, limited=caller.limited),
+        )
+        .group_by(_table.bridge_state)
+    )
+    rows = await connection.execute(query, scope.parameters(caller))
+    return {row[0]: row[1] for row in rows}

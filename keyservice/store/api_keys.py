@@ -3,14 +3,14 @@
 Each of those changes draws a new revision. The sealed columns are read by ``sealed`` only.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    CTE,
     Case,
     ColumnElement,
     Row,
@@ -21,8 +21,6 @@ from sqlalchemy import (
     case,
     false,
     func,
-    insert,
-    literal,
     or_,
     select,
     update,
@@ -32,23 +30,18 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from keyservice import models
 from keyservice.credentials import FIELDS
-from keyservice.enums import BridgeReason, BridgeState, Environment
+from keyservice.enums import BridgeReason, BridgeState
 from keyservice.records import ApiKey, Caller
-from keyservice.store import audit, requests, scope
-from keyservice.store.requests import Claim
+from keyservice.store import audit, scope
+from keyservice.store.leases import claimed, due
 from servicekit.database.reads import Prepared, Reads
 
 _table = models.ExchangeApiKey
 COLUMNS: tuple[InstrumentedAttribute[Any], ...] = tuple(
     getattr(_table, field.name) for field in fields(ApiKey)
 )
-_ERASED = {"api_key": None, "api_secret": None, "passphrase": None, "extra": None, "key_id": None}
+ERASED = {"api_key": None, "api_secret": None, "passphrase": None, "extra": None, "key_id": None}
 _UNDELETED = {"is_deleted": False, "deleted_at": None, "deleted_with_client": False}
-# What a new key brings along; the rest is the table's to fill.
-_GIVEN = (
-    *("id", "client_id", "exchange", "label", "connector_name", "environment"),
-    *(*_ERASED, "secret_version", "key_hint", "fingerprint"),
-)
 # What a live key is on its way to.
 _WANTED = case((_table.disabled, BridgeState.REMOVING), else_=BridgeState.PENDING)
 # An old database's tokens, which nothing but adoption can open.
@@ -68,7 +61,7 @@ class Secrets:
 
     def values(self) -> dict[str, Any]:
         return (
-            _ERASED
+            ERASED
             | self.sealed
             | {
                 "key_id": self.key_id if self.sealed else None,
@@ -77,43 +70,6 @@ class Secrets:
                 "fingerprint": self.fingerprint,
             }
         )
-
-
-@dataclass(frozen=True, slots=True)
-class NewKey:
-    """A key as it is first stored."""
-
-    id: UUID
-    client_id: UUID
-    exchange: str
-    label: str
-    environment: Environment
-    secrets: Secrets
-
-    def values(self) -> dict[str, Any]:
-        return self.secrets.values() | {
-            "id": self.id,
-            "client_id": self.client_id,
-            "exchange": self.exchange,
-            "label": self.label,
-            "connector_name": f"{self.exchange}:{self.label}" if self.label else self.exchange,
-            "environment": self.environment,
-        }
-
-
-async def add(connection: AsyncConnection, new: NewKey, caller: Caller, claim: Claim | None) -> ApiKey | None:
-    """The key, its request id and its audit event in one statement: all of them, or none, when the client is not
-    there or the request id was used before.
-
-    The client's row is locked against a concurrent DeleteClient, which would otherwise leave a live key behind.
-    """
-    values = new.values() | scope.parameters(caller)
-    values |= {"caller_name": caller.name, "caller_request_id": caller.request_id}
-    if claim is not None:
-        values |= requests.parameters(claim)
-    statement = _addition(limited=caller.limited, claimed=claim is not None)
-    row = (await connection.execute(statement, values)).one_or_none()
-    return record(row) if row else None
 
 
 async def get(reads: Reads, key_id: UUID, caller: Caller) -> ApiKey | None:
@@ -132,11 +88,16 @@ async def lock(connection: AsyncConnection, key_id: UUID, caller: Caller) -> Api
 
 
 async def replace_secrets(
-    connection: AsyncConnection, key_id: UUID, secrets: Secrets, *, expected_version: int
+    connection: AsyncConnection,
+    key_id: UUID,
+    secrets: Secrets,
+    *,
+    expected_version: int,
+    lease: timedelta | None = None,
 ) -> ApiKey | None:
     """New credentials in place of the ones of ``expected_version``; None if those are not there any more."""
     statement = (
-        _changed(_WANTED)
+        _changed(_WANTED, claimed(lease))
         .where(_table.id == key_id, _table.secret_version == expected_version, ~_table.is_deleted)
         .values(**secrets.values(), can_read=None, can_trade=None, can_withdraw=None, verified_at=None)
         .returning(*COLUMNS)
@@ -151,16 +112,21 @@ async def rename(connection: AsyncConnection, key_id: UUID, label: str) -> ApiKe
     return record((await connection.execute(statement)).one())
 
 
-async def set_disabled(connection: AsyncConnection, key_id: UUID, *, disabled: bool) -> ApiKey:
-    change = _changed(BridgeState.REMOVING) if disabled else _back(disabled=false())
+async def set_disabled(
+    connection: AsyncConnection, key_id: UUID, *, disabled: bool, lease: timedelta | None = None
+) -> ApiKey:
+    mark = claimed(lease)
+    change = _changed(BridgeState.REMOVING, mark) if disabled else _back(mark, disabled=false())
     statement = change.where(_table.id == key_id).values(disabled=disabled).returning(*COLUMNS)
     return record((await connection.execute(statement)).one())
 
 
-async def delete(connection: AsyncConnection, key_id: UUID, *, erase: bool) -> ApiKey:
+async def delete(
+    connection: AsyncConnection, key_id: UUID, *, erase: bool, lease: timedelta | None = None
+) -> ApiKey:
     """Softly; with ``erase`` the credentials are gone for good in the same statement."""
     statement = (
-        _changed(BridgeState.REMOVING)
+        _changed(BridgeState.REMOVING, claimed(lease))
         .where(_table.id == key_id)
         .values(is_deleted=True, deleted_at=func.now(), **(_erasure() if erase else {}))
         .returning(*COLUMNS)
@@ -168,15 +134,15 @@ async def delete(connection: AsyncConnection, key_id: UUID, *, erase: bool) -> A
     return record((await connection.execute(statement)).one())
 
 
-async def undelete(connection: AsyncConnection, key_id: UUID) -> ApiKey:
-    statement = _back().where(_table.id == key_id).values(_UNDELETED).returning(*COLUMNS)
+async def undelete(connection: AsyncConnection, key_id: UUID, *, lease: timedelta | None = None) -> ApiKey:
+    statement = _back(claimed(lease)).where(_table.id == key_id).values(_UNDELETED).returning(*COLUMNS)
     return record((await connection.execute(statement)).one())
 
 
 async def delete_of_client(connection: AsyncConnection, client_id: UUID, *, erase: bool) -> list[UUID]:
     """All live keys of a client, marked, so that they are told later from those that were deleted before."""
     statement = (
-        _changed(BridgeState.REMOVING)
+        _changed(BridgeState.REMOVING, due())
         .where(_table.client_id == client_id, ~_table.is_deleted)
         .values(
             is_deleted=True,
@@ -192,7 +158,7 @@ async def delete_of_client(connection: AsyncConnection, client_id: UUID, *, eras
 async def undelete_of_client(connection: AsyncConnection, client_id: UUID) -> list[UUID]:
     """The keys that were deleted with their client, but for those whose credentials were erased since."""
     statement = (
-        _back()
+        _back(due())
         .where(_table.client_id == client_id, _table.deleted_with_client, _table.erased_at.is_(None))
         .values(_UNDELETED)
         .returning(_table.id)
@@ -204,7 +170,7 @@ async def erase_deleted(connection: AsyncConnection, before: datetime, *, limit:
     """Erase the credentials of at most ``limit`` keys that were deleted before a time, with an event for each;
     says how many it were.
     """
-    due = (
+    old = (
         select(_table.id)
         .where(_table.is_deleted, _table.erased_at.is_(None), _table.deleted_at <= before)
         .order_by(_table.deleted_at)
@@ -213,7 +179,7 @@ async def erase_deleted(connection: AsyncConnection, before: datetime, *, limit:
     )
     erased = (
         update(_table)
-        .where(_table.id.in_(due))
+        .where(_table.id.in_(old))
         .values(**_erasure())
         .returning(_table.id, _table.client_id)
         .cte("erased")
@@ -222,31 +188,38 @@ async def erase_deleted(connection: AsyncConnection, before: datetime, *, limit:
     return (await connection.execute(statement)).scalar_one()
 
 
-def _changed(state: BridgeState | Case[BridgeState]) -> Update:
-    """The beginning of every change of what should be true: a new revision, which nobody has acknowledged."""
+def _changed(state: BridgeState | Case[BridgeState], mark: Mapping[str, Any]) -> Update:
+    """The beginning of every change of what should be true: a new revision, which nobody has acknowledged.
+
+    The ``mark`` says who takes it to the bridge.
+    """
     return update(_table).values(
         revision=models.key_revisions.next_value(),
         bridge_state=state,
         bridge_reason=None,
-        attempt_count=0,
-        next_attempt_at=None,
         configured_at=None,
         configured_instance=None,
+        **mark,
     )
 
 
-def _back(*, disabled: ColumnElement[bool] = _table.disabled.expression) -> Update:
+def _back(mark: Mapping[str, Any], *, disabled: ColumnElement[bool] = _table.disabled.expression) -> Update:
     """The beginning of what brings a key back: one whose credentials can't be opened has nowhere to go."""
     unreadable = and_(~disabled, _UNREADABLE)
     state = case(
         (unreadable, BridgeState.FAILED), (disabled, BridgeState.REMOVING), else_=BridgeState.PENDING
     )
     reason = case((unreadable, BridgeReason.KEY_UNREADABLE), else_=None)
-    return _changed(state).values(bridge_reason=reason)
+    nobody = {"next_attempt_at": None, "attempt_count": 0}
+    marked = {
+        name: case((unreadable, nobody.get(name, getattr(_table, name))), else_=value)
+        for name, value in mark.items()
+    }
+    return _changed(state, marked).values(bridge_reason=reason)
 
 
 def _erasure() -> dict[str, Any]:
-    return _ERASED | {"erased_at": func.now()}
+    return ERASED | {"erased_at": func.now()}
 
 
 # Statements of the hot paths are made once: to make one costs SQLAlchemy several times what executing it does.
@@ -261,38 +234,6 @@ def _by_id(*, limited: bool) -> Select[*tuple[Any, ...]]:
 @cache
 def _prepared_by_id(*, limited: bool) -> Prepared:
     return Prepared(_by_id(limited=limited))
-
-
-@cache
-def _addition(*, limited: bool, claimed: bool) -> Select[*tuple[Any, ...]]:
-    client = models.Client
-    mine = scope.visible(client.id, limited=limited)
-    given = {name: bindparam(name, type_=getattr(_table, name).type) for name in _GIVEN}
-    owner = (
-        select(client.id)
-        .where(client.id == given["client_id"], ~client.is_deleted, mine)
-        .with_for_update(read=True)
-        .cte("owner")
-    )
-    source = requests.taken_from(owner, given["id"]) if claimed else owner
-    row = select(*given.values()).select_from(source)
-    # Here, too, defaults are left to the table: the fewer parameters, the faster.
-    filled = insert(_table).from_select(list(given), row, include_defaults=False)
-    added = filled.returning(*COLUMNS).cte("added")
-    return select(added).add_cte(_event(added))
-
-
-def _event(added: CTE) -> CTE:
-    event = models.AuditEvent
-    row = select(
-        bindparam("caller_name", type_=event.principal.type),
-        literal("AddApiKey"),
-        bindparam("caller_request_id", type_=event.request_id.type),
-        added.c.client_id,
-        added.c.id,
-    )
-    columns = [event.principal, event.action, event.request_id, event.client_id, event.api_key_id]
-    return insert(event).from_select(columns, row, include_defaults=False).cte("event")
 
 
 def record(row: Row[*tuple[Any, ...]]) -> ApiKey:

@@ -54,6 +54,11 @@ async def lock_owner(connection: AsyncConnection, key_id: UUID, caller: Caller) 
     return _record(row) if row else None
 
 
+async def lock_for_keys(connection: AsyncConnection, client_id: UUID) -> None:
+    """The same, on nobody's behalf."""
+    await connection.execute(select(_table.id).where(_table.id == client_id).with_for_update())
+
+
 async def page(
     connection: Executor, caller: Caller, *, show_deleted: bool, after: Position | None, size: int
 ) -> Page[Client]:

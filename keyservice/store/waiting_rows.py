@@ -28,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from keyservice import models
 from keyservice.enums import BridgeReason, BridgeState
+from keyservice.store.leases import due
 
 TOKENS: Final = ("api_key", "api_secret", "passphrase")
 """The columns that an old database had."""
@@ -38,6 +39,7 @@ _tokens = tuple(getattr(_table, name) for name in TOKENS)
 _live: ColumnElement[bool] = or_(
     ~_table.is_deleted, and_(_table.deleted_with_client, _table.erased_at.is_(None))
 )
+_wanted: ColumnElement[bool] = and_(~_table.is_deleted, ~_table.disabled)
 _waiting: ColumnElement[bool] = and_(_table.key_id.is_(None), or_(*(token.is_not(None) for token in _tokens)))
 
 
@@ -137,7 +139,7 @@ async def supersede(connection: AsyncConnection, ids: Collection[UUID]) -> None:
             deleted_at=func.now(),
             revision=models.key_revisions.next_value(),
             bridge_state=BridgeState.REMOVING,
-            **_STATE_AFRESH,
+            **(_STATE_AFRESH | due()),
         )
     )
     gone_with_client = (
@@ -166,6 +168,7 @@ async def store(connection: AsyncConnection, rows: Sequence[AdoptedRow]) -> None
         .values(
             bridge_state=case((unreadable, BridgeState.PENDING), else_=_table.bridge_state),
             bridge_reason=case((~unreadable, _table.bridge_reason), else_=None),
+            next_attempt_at=case((_wanted, func.clock_timestamp()), else_=_table.next_attempt_at),
             updated_at=_table.updated_at,
         )
     )
@@ -179,8 +182,7 @@ async def mark_unreadable(connection: AsyncConnection, ids: Collection[UUID]) ->
         update(_table)
         .where(
             _table.id.in_(ids),
-            ~_table.is_deleted,
-            ~_table.disabled,
+            _wanted,
             _table.bridge_reason.is_distinct_from(BridgeReason.KEY_UNREADABLE),
         )
         .values(**_STATE_AFRESH)

@@ -88,11 +88,13 @@ FROM old_clients ORDER BY created_at, id
 # Whenever a key was deleted, the time until it is erased begins now: its tokens are to be there for the adoption.
 _COPY_KEYS: Final = """
 INSERT INTO exchange_api_keys (id, client_id, exchange, label, connector_name, environment,
-    api_key, api_secret, passphrase, disabled, bridge_state, created_at, updated_at,
+    api_key, api_secret, passphrase, disabled, bridge_state, next_attempt_at, created_at, updated_at,
     is_deleted, deleted_at, deleted_with_client)
 SELECT id, client_id, exchange, label, connector_name, environment,
        api_key, api_secret, passphrase, disabled,
        CASE WHEN disabled OR deleted THEN 'removed' ELSE 'pending' END,
+       -- Those with tokens are due when the adoption has sealed them.
+       CASE WHEN NOT (disabled OR deleted) AND coalesce(api_key, api_secret, passphrase) IS NULL THEN now() END,
        coalesce(created_at, now()), coalesce(updated_at, created_at, now()),
        deleted, CASE WHEN deleted THEN now() END, deleted_with_client
 FROM old_keys ORDER BY created_at, id

@@ -166,6 +166,10 @@ CREATE INDEX ix_exchange_api_keys_state ON exchange_api_keys (bridge_state, crea
 CREATE INDEX ix_exchange_api_keys_key_id ON exchange_api_keys (key_id, id);
 CREATE INDEX ix_exchange_api_keys_to_erase
     ON exchange_api_keys (deleted_at) WHERE is_deleted AND erased_at IS NULL;
+CREATE INDEX ix_exchange_api_keys_due
+    ON exchange_api_keys (next_attempt_at) WHERE bridge_state IN ('pending', 'removing');
+CREATE INDEX ix_exchange_api_keys_configured_instance
+    ON exchange_api_keys (configured_instance) WHERE bridge_state = 'configured';
 
 CREATE INDEX ix_requests_created_at ON requests (created_at);
 

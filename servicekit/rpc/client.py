@@ -51,6 +51,8 @@ class ChannelOptions:
     keepalive_time: timedelta = timedelta(seconds=30)
     """While calls are under way, a silent connection is tested this often."""
     keepalive_timeout: timedelta = timedelta(seconds=10)
+    longest_reconnect: timedelta = timedelta(seconds=120)
+    """How long it may take at most until the next try to connect to a server that is away."""
     max_response_bytes: int = 16 * 1024 * 1024
 
 
@@ -157,6 +159,7 @@ def connect(
         ("grpc.service_config", json.dumps(service_config(services, options.retry_attempts, reads))),
         ("grpc.keepalive_time_ms", int(options.keepalive_time.total_seconds() * 1000)),
         ("grpc.keepalive_timeout_ms", int(options.keepalive_timeout.total_seconds() * 1000)),
+        ("grpc.max_reconnect_backoff_ms", int(options.longest_reconnect.total_seconds() * 1000)),
         ("grpc.max_receive_message_length", options.max_response_bytes),
         # Services speak to each other directly; a proxy set for the web in the environment is not for them.
         ("grpc.enable_http_proxy", 0),

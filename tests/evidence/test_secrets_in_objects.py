@@ -18,7 +18,8 @@ from keyservice.records import Caller
 from keyservice.repetition import Repetition, claim
 from keyservice.sealing import Context, MalformedKey, MasterKey, NotOpened
 from keyservice.settings import KeyServiceSettings
-from keyservice.store.api_keys import NewKey, Secrets
+from keyservice.store.additions import NewKey
+from keyservice.store.api_keys import Secrets
 from servicekit import config, logs, startup
 from servicekit.credentials import Credentials
 from servicekit.database.engine import Database

@@ -11,6 +11,8 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from keyservice.sealing import MasterKey
+from keyservice.v1 import key_service_pb2 as pb
+from keyservice.v1.key_service_pb2_grpc import KeyServiceStub
 from servicekit.database.url import DatabaseUrl
 from tests.keybridge.conftest import Running, Start
 from tests.support.places import processes_with
@@ -32,6 +34,12 @@ async def health(address: str, service: str) -> int:
         return int(answer.status)
 
 
+async def reaches_its_bridge(key_address: str) -> bool:
+    async with grpc.aio.insecure_channel(key_address) as channel:
+        answer = await KeyServiceStub(channel).GetBridgeHealth(pb.GetBridgeHealthRequest(), timeout=10)
+        return answer.reachable
+
+
 def a_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -45,6 +53,7 @@ async def test_it_starts_both_services_says_what_to_paste_and_one_ctrl_c_ends_al
     bridge, key = await addresses(running)
     assert await health(bridge, "bridgeservice.v1.TradingBridge") == SERVING
     assert await health(key, "keyservice.v1.KeyService") == SERVING
+    assert await reaches_its_bridge(key)
     assert f"grpcurl -plaintext {key} grpc.health.v1.Health/Check" in running.said
     assert f"grpcurl -plaintext {bridge} describe bridgeservice.v1.TradingBridge" in running.said
     assert await running.interrupt() == 0

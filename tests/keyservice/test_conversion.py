@@ -112,7 +112,8 @@ def test_every_state_and_reason_has_its_word(state: BridgeState, reason: BridgeR
     word = reason.name if reason else "UNSPECIFIED"
     assert bridge.BridgeReason.Name(status.reason) == f"BRIDGE_REASON_{word}"
     assert status.configured == (state is BridgeState.CONFIGURED)
-    assert bool(status.warning) == (state in (BridgeState.PENDING, BridgeState.FAILED))
+    waits = state in (BridgeState.PENDING, BridgeState.FAILED)
+    assert bool(status.warning) == (waits or (state is BridgeState.REMOVING and reason is not None))
 
 
 def test_a_client_and_an_event_without_this_or_that() -> None:

@@ -64,12 +64,18 @@ async def test_a_key_is_taken_into_custody_and_waits_for_the_bridge(
     assert not key.HasField("verify_time")
     assert not key.HasField("delete_time")
     assert key.create_time == key.update_time
-    assert key.bridge_status == bridge.BridgeStatus(
-        state=bridge.BRIDGE_STATE_PENDING, warning=answer.trading_bridge_warning
+    status = key.bridge_status
+    assert (status.state, status.reason) == (
+        bridge.BRIDGE_STATE_PENDING,
+        bridge.BRIDGE_REASON_BRIDGE_UNAVAILABLE,
     )
+    assert not status.configured
+    assert status.warning == answer.trading_bridge_warning
+    assert status.attempt_count == 1
+    assert status.HasField("next_attempt_time")
     assert answer.message == "API key added successfully"
     assert not answer.trading_bridge_configured
-    assert answer.trading_bridge_warning.startswith("The key is saved.")
+    assert "The key is saved and will be retried at" in answer.trading_bridge_warning
 
 
 async def test_what_was_given_is_what_is_sealed_and_nothing_of_it_is_stored_in_the_clear(
@@ -153,7 +159,7 @@ async def test_rotation_draws_a_revision_and_a_secret_version_and_forgets_what_w
     assert not rotated.HasField("verify_time")
     assert rotated.bridge_status.state == bridge.BRIDGE_STATE_PENDING
     assert not rotated.bridge_status.HasField("configured_time")
-    assert rotated.bridge_status.attempt_count == 0
+    assert rotated.bridge_status.attempt_count == 1
     assert rotated.key_hint == given.api_key[-4:]
     assert (rotated.connector_name, rotated.label) == (key.connector_name, key.label)
     assert await service.opened(key) == {

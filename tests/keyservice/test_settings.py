@@ -58,3 +58,33 @@ def test_the_time_to_keep_deleted_credentials_is_a_duration(given: str, meant: t
 def test_another_time_is_one_sentence(given: str) -> None:
     with pytest.raises(SettingsError, match="KEYSERVICE_ERASE_AFTER"):
         load(KEYSERVICE_ERASE_AFTER=given)
+
+
+def test_the_bridge_is_on_this_machine_unless_somebody_says_where_and_in_production_somebody_must() -> None:
+    assert load().bridge_address == "127.0.0.1:50052"
+    assert load(KEYSERVICE_BRIDGE_TARGET="localhost:1").bridge_address == "localhost:1"
+    with pytest.raises(SettingsError, match="KEYSERVICE_BRIDGE_TARGET is not set"):
+        _ = load(KEYBRIDGE_ENV="production").bridge_address
+
+
+@pytest.mark.parametrize("target", ["localhost:1", "[::1]:1", "dns:///127.0.0.1:1", "unix:/run/bridge.sock"])
+def test_what_stays_on_this_machine_needs_no_tls(target: str) -> None:
+    assert load(KEYSERVICE_BRIDGE_TARGET=target).bridge_tls_ca_file is None
+
+
+@pytest.mark.parametrize(
+    "target", ["bridge.example:50052", "dns:///bridge.example:1", "10.0.0.1:1", "nowhere"]
+)
+def test_credentials_never_leave_this_machine_in_the_clear(target: str) -> None:
+    with pytest.raises(SettingsError, match="KEYSERVICE_BRIDGE_TLS_CA_FILE is required"):
+        load(KEYSERVICE_BRIDGE_TARGET=target)
+    assert load(KEYSERVICE_BRIDGE_TARGET=target, KEYSERVICE_BRIDGE_TLS_CA_FILE="/ca.pem").bridge_tls_ca_file
+
+
+def test_half_of_a_certificate_is_one_sentence() -> None:
+    half = {"KEYSERVICE_BRIDGE_TLS_CERT_FILE": "/c.pem"}
+    with pytest.raises(SettingsError, match="is set without KEYSERVICE_BRIDGE_TLS_KEY_FILE"):
+        load(**half)
+    whole = half | {"KEYSERVICE_BRIDGE_TLS_KEY_FILE": "/k.pem"}
+    with pytest.raises(SettingsError, match="is set without KEYSERVICE_BRIDGE_TLS_CA_FILE"):
+        load(**whole)

@@ -1,12 +1,13 @@
 """Tenancy: a caller sees its own clients' rows, and another tenant's look exactly like ones that do not exist."""
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from keyservice.custody import ApiKeyChanges, ApiKeyOrder
+from keyservice.custody import ApiKeyChanges, ApiKeyOrder, Rotation
 from keyservice.enums import Environment
 from keyservice.records import ApiKey, Caller, Client
 from keyservice.repetition import Repetition
@@ -22,6 +23,9 @@ UseCase = Callable[[KeyService, Caller, UUID], Awaitable[Any]]
 OF_CLIENTS: dict[str, UseCase] = {
     "get": lambda service, caller, row: service.clients.get(caller, row),
     "update": lambda service, caller, row: service.clients.update(caller, row, {"name": "stolen"}),
+    "balances": lambda service, caller, row: service.balances.read(
+        caller, row, exchange=None, max_age=timedelta(0), left=10
+    ),
     "delete": lambda service, caller, row: service.clients.delete(caller, row),
     "undelete": lambda service, caller, row: service.clients.undelete(caller, row),
     "add a key": lambda service, caller, row: service.custody.add(caller, order(row), None),
@@ -31,7 +35,7 @@ OF_CLIENTS: dict[str, UseCase] = {
 }
 OF_KEYS: dict[str, UseCase] = {
     "get": lambda service, caller, row: service.custody.get(caller, row),
-    "rotate": lambda service, caller, row: service.custody.rotate(caller, row, credentials(), None),
+    "rotate": lambda service, caller, row: service.custody.rotate(caller, Rotation(row, credentials()), None),
     "update": lambda service, caller, row: service.custody.update(caller, row, ApiKeyChanges(disabled=True)),
     "delete": lambda service, caller, row: service.custody.delete(caller, row),
     "undelete": lambda service, caller, row: service.custody.undelete(caller, row),
@@ -58,7 +62,7 @@ class Tenants:
 @pytest.fixture
 async def tenants(service: KeyService) -> Tenants:
     clients = [await service.clients.create(EVERYONE, name, "", None) for name in ("mine", "theirs")]
-    keys = [await service.custody.add(EVERYONE, order(client.id), None) for client in clients]
+    keys = [(await service.custody.add(EVERYONE, order(client.id), None)).key for client in clients]
     return Tenants(clients, keys)
 
 
@@ -177,3 +181,8 @@ async def test_undelete_of_a_key_whose_client_is_deleted_says_so_to_its_owner_on
     await service.clients.delete(EVERYONE, tenants.mine.id)
     error = await error_of(service.custody.undelete(tenants.me, tenants.my_key.id))
     assert isinstance(error, FailedPrecondition)
+
+
+async def test_only_ones_own_keys_are_counted(service: KeyService, tenants: Tenants) -> None:
+    assert (await service.health.look(tenants.me)).pending_keys == 1
+    assert (await service.health.look(EVERYONE)).pending_keys == 2

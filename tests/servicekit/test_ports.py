@@ -72,3 +72,9 @@ def test_an_address_lost_at_the_last_moment_is_named(taken: Address, monkeypatch
         ports.reserved(taken),
     ):
         pytest.fail("it was reserved")
+
+
+def test_a_port_that_the_system_may_choose_is_chosen_once_and_a_given_one_is_kept() -> None:
+    chosen = ports.chosen(Address("127.0.0.1", 0))
+    assert chosen.port
+    assert ports.chosen(chosen) == chosen

@@ -33,8 +33,11 @@ from tests.support.probe import eventually, failure, plain_channel, raw_call
 from tests.support.service_process import ServiceProcess, StartService, accepts, free_port, raw_url
 
 CONTRACTS = {"keyservice": "keyservice.v1.KeyService", "bridgeservice": "bridgeservice.v1.TradingBridge"}
-# Built last of all, so that these two stay unbuilt for long.
-NOT_BUILT = {"keyservice": "GetBalances", "bridgeservice": "GetPortfolioHistory"}
+# What each refuses when it is asked with an empty request, and how.
+REFUSED = {
+    "keyservice": ("GetBalances", "INVALID_ARGUMENT"),
+    "bridgeservice": ("GetPortfolioHistory", "UNIMPLEMENTED"),
+}
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 
 both = pytest.mark.parametrize("service", list(CONTRACTS))
@@ -53,8 +56,8 @@ class Served:
         return CONTRACTS[self.name]
 
     @property
-    def not_built(self) -> str:
-        return f"/{self.contract}/{NOT_BUILT[self.name]}"
+    def refused(self) -> str:
+        return f"/{self.contract}/{REFUSED[self.name][0]}"
 
 
 @pytest.fixture(scope="module")
@@ -122,17 +125,18 @@ async def test_reflection_lists_the_service(served: Served, channel: grpc.aio.Ch
         assert re.search(r'"status":\s*"SERVING"', told.stdout)
 
 
-async def test_a_method_that_is_not_built_yet_says_so_in_our_words(
+async def test_a_refusal_is_in_our_words_also_that_a_method_is_not_built_yet(
     served: Served, channel: grpc.aio.Channel
 ) -> None:
-    told = from_rpc_error(await failure(raw_call(channel, served.not_built, b"")))
-    assert (told.code, told.reason) == (grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED")
-    assert told.message == f"{served.not_built} is not served by this build."
+    told = from_rpc_error(await failure(raw_call(channel, served.refused, b"")))
+    assert told.code.name == told.reason == REFUSED[served.name][1]
+    unbuilt = told.message == f"{served.refused} is not served by this build."
+    assert unbuilt == (told.code is grpc.StatusCode.UNIMPLEMENTED)
 
 
 async def test_the_request_id_comes_back_and_is_in_the_log(served: Served, channel: grpc.aio.Channel) -> None:
     given = f"test-{secrets.token_hex(8)}"
-    make: Any = channel.unary_unary(served.not_built)
+    make: Any = channel.unary_unary(served.refused)
     error = await failure(make(b"", metadata=(("x-request-id", given),), timeout=20))
     assert dict(error.trailing_metadata())["x-request-id"] == given
     served.process.wait_for_line(rf'"request_id": "{given}"')
@@ -143,10 +147,10 @@ async def test_the_request_id_comes_back_and_is_in_the_log(served: Served, chann
 async def test_the_metrics_page_counts_calls_and_shows_the_pool(
     served: Served, channel: grpc.aio.Channel
 ) -> None:
-    service, method = served.contract, NOT_BUILT[served.name]
-    labels = f'grpc_code="UNIMPLEMENTED",grpc_method="{method}",grpc_service="{service}"'
+    service, (method, code) = served.contract, REFUSED[served.name]
+    labels = f'grpc_code="{code}",grpc_method="{method}",grpc_service="{service}"'
     before = _number(await _page(served), f"grpc_server_handled_total{{{labels}}}")
-    await failure(raw_call(channel, served.not_built, b""))
+    await failure(raw_call(channel, served.refused, b""))
     # A refusal is counted once it has been sent, and the caller may be the faster one.
     async with asyncio.timeout(20):
         while _number(page := await _page(served), f"grpc_server_handled_total{{{labels}}}") == before:  # noqa: ASYNC110 - in another process

@@ -2,7 +2,7 @@
 
 import io
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -88,9 +88,10 @@ async def running(
     longest: timedelta = timedelta(seconds=20),
     most_at_once: int = 2000,
     idle: timedelta = timedelta(minutes=10),
+    around: Callable[[BridgeServicer], object] = lambda servicer: servicer,
     **options: Any,
 ) -> AsyncIterator[Bridge]:
-    """A bridge that holds nothing yet."""
+    """A bridge that holds nothing yet; ``around`` is put between its servicer and the socket."""
     exchanges = FakeExchanges()
     calls = ExchangeCalls(exchanges, timeout=longest, most_at_once=most_at_once)
     sessions, flights = Sessions(calls, idle=idle), SingleFlight()
@@ -107,7 +108,9 @@ async def running(
     tokens = PageTokens(keyed(secrets.token_bytes()))
     servicer = BridgeServicer(identity, use_cases, exchanges.catalogue, tokens)
     contract = pb.DESCRIPTOR.services_by_name["TradingBridge"]
-    server = Server([Service(contract, servicer)], replace(quick(), max_concurrent_rpcs=10_000, **options))
+    server = Server(
+        [Service(contract, around(servicer))], replace(quick(), max_concurrent_rpcs=10_000, **options)
+    )
     await server.start()
     await server.set_serving()
     try:

@@ -3,25 +3,40 @@
 import io
 import secrets
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
 from sqlalchemy import Row, text
 
 from bridgeservice.v1.credentials_pb2 import Credentials
+from keyservice.attempts import Attempts
+from keyservice.balances import Balances, Converge
+from keyservice.bridge import Bridge, connect_bridge
+from keyservice.bridge_health import BridgeHealth
+from keyservice.bridge_watch import BridgeWatch
 from keyservice.clients import Clients
 from keyservice.conflicts import CONFLICTS
+from keyservice.convergence import Convergence
+from keyservice.convergence_loop import ConvergenceLoop
 from keyservice.custody import Custody
 from keyservice.keyring import Keyring, open_keyring
 from keyservice.paging import PageTokens
-from keyservice.servicer import KeyServicer
+from keyservice.reinitialization import Reinitialization
+from keyservice.servicer import KeyServicer, UseCases
+from keyservice.settings import KeyServiceSettings
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.api_key_pb2 import ApiKey
 from keyservice.v1.client_pb2 import Client
 from keyservice.v1.key_service_pb2_grpc import KeyServiceStub
+from keyservice.verification import Verification
+from keyservice.watching import Watching
+from servicekit import startup
 from servicekit.catalogue import Catalogue
 from servicekit.database.engine import Database
 from servicekit.database.options import DatabaseOptions
@@ -40,6 +55,8 @@ if TYPE_CHECKING:
 
 PRINCIPAL = "x-principal"
 CATALOGUE = Catalogue.load()
+NOBODY = "127.0.0.1:1"
+"""A target where there is no bridge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +83,12 @@ class KeyService:
     keyring: Keyring
     clients: Clients
     custody: Custody
+    balances: Balances
+    health: BridgeHealth
     port: int
+    bridge: Bridge
+    convergence: Convergence
+    watching: Watching
 
     async def add_client(self, name: str = "a client", **fields: Any) -> Client:
         return (await self.stub.CreateClient(pb.CreateClientRequest(name=name, **fields))).client
@@ -116,26 +138,82 @@ class KeyService:
 
 @asynccontextmanager
 async def running(
-    url: DatabaseUrl, *, erase_at_once: bool = False, pool_size: int = 20
+    url: DatabaseUrl,
+    *,
+    erase_at_once: bool = False,
+    pool_size: int = 20,
+    bridge_target: str = NOBODY,
+    bridge_wait: timedelta = timedelta(seconds=3),
+    converge: Converge | None = None,
+    master_key: SecretStr | None = None,
+    loops: bool = False,
 ) -> AsyncIterator[KeyService]:
-    """KeyService on a database at head."""
+    """KeyService on a database at head. Where it is given no bridge, none is there; nor are its loops, unasked."""
     database = Database(DatabaseOptions(url=url, pool_size=pool_size), CONFLICTS)
     try:
-        keyring = await open_keyring(database, [new_key()])
-        clients = Clients(database, keyring, erase_at_once=erase_at_once)
-        custody = Custody(database, keyring, CATALOGUE, erase_at_once=erase_at_once)
-        servicer = KeyServicer(clients, custody, CATALOGUE, PageTokens(keyring))
+        keyring = await open_keyring(database, [master_key or new_key()])
+        stack = AsyncExitStack()
+        to_bridge = connect_bridge(KeyServiceSettings(bridge_target=bridge_target))
+        bridge = Bridge(await stack.enter_async_context(to_bridge))
+        watching = Watching(database)
+        convergence = Convergence(
+            database,
+            keyring,
+            bridge,
+            watching,
+            Attempts(CollectorRegistry()),
+            inline_wait=bridge_wait,
+            bridge_timeout=timedelta(seconds=20),
+        )
+        await stack.enter_async_context(convergence)
+        if loops:
+            running_loops = startup.background(
+                ConvergenceLoop(database, convergence, at_once=8).run(),
+                BridgeWatch(database, bridge, convergence).run(),
+                watching.tell_others(),
+                watching.listen(),
+            )
+            await stack.enter_async_context(running_loops)
+        clients = Clients(database, keyring, convergence, erase_at_once=erase_at_once)
+        custody = Custody(database, keyring, CATALOGUE, convergence, erase_at_once=erase_at_once)
+        balances = Balances(database, bridge, converge or convergence.repair, wait=bridge_wait)
+        health = BridgeHealth(database, bridge, wait=bridge_wait)
+        use_cases = UseCases(
+            clients=clients,
+            custody=custody,
+            reinitialization=Reinitialization(database, convergence),
+            verification=Verification(database, bridge, convergence),
+            watching=watching,
+            balances=balances,
+            health=health,
+        )
+        servicer = KeyServicer(use_cases, CATALOGUE, PageTokens(keyring))
         contract = pb.DESCRIPTOR.services_by_name["KeyService"]
         server = Server([Service(contract, servicer)], quick(), authorizer=Credulous())
+        watching.ends_with(server.draining)
         await server.start()
         await server.set_serving()
         try:
             async with plain_channel(server.port) as channel:
                 stub = KeyServiceStub(channel)
-                yield KeyService(stub, database, keyring, clients, custody, server.port)
+                yield KeyService(
+                    stub=stub,
+                    database=database,
+                    keyring=keyring,
+                    clients=clients,
+                    custody=custody,
+                    balances=balances,
+                    health=health,
+                    port=server.port,
+                    bridge=bridge,
+                    convergence=convergence,
+                    watching=watching,
+                )
         finally:
             await server.stop()
+            await stack.aclose()
     finally:
+        await to_bridge.close()
         await database.close()
 
 

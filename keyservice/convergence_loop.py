@@ -1,0 +1,77 @@
+"""The loop that takes what is due to the bridge, whoever made it due and whoever began it and died.
+
+Any number of replicas may run it: each claims what the others have not, and no more than it can take at once. That
+bound is also the pace of a bridge's restart: interactive calls go on beside it.
+"""
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+from typing import Never
+
+from keyservice.convergence import Convergence, Errand
+from keyservice.store import convergence as store
+from keyservice.store.convergence import Claimed
+from servicekit import logs
+from servicekit.database.engine import Database
+from servicekit.errors import KeybridgeError
+
+# What becomes due by the clock, or in another replica, is noticed so soon.
+_POLL = timedelta(seconds=0.5)
+
+_log = logs.get(__name__)
+
+
+class ConvergenceLoop:
+    """Claims, and converges what it has claimed."""
+
+    def __init__(self, database: Database, convergence: Convergence, *, at_once: int) -> None:
+        self._database = database
+        self._convergence = convergence
+        self._at_once = at_once
+        self._running = 0
+        self._more = False
+        """Whether more may be due than there was room for."""
+
+    async def run(self) -> Never:
+        """Until cancelled. A database that is away is tried again at the next turn."""
+        due = self._convergence.due
+        while True:
+            due.clear()
+            try:
+                await self.once()
+            except KeybridgeError as error:
+                _log.warning("keys that are due can't be claimed, and are later", reason=error.reason)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_POLL.total_seconds()):
+                    await due.wait()
+
+    async def once(self) -> int:
+        """Begin with what is due and has room; says how much that was."""
+        room = self._at_once - self._running
+        if room < (self._at_once + 1) // 2:
+            # A claim is a statement: better one for many than one for each that ends.
+            self._more = True
+            return 0
+        async with self._database.autocommit() as connection:
+            claimed = await store.claim_due(connection, limit=room, lease=self._convergence.lease)
+        self._more = len(claimed) == room
+        for each in claimed:
+            self._running += 1
+            self._convergence.start(self._take(each))
+        return len(claimed)
+
+    async def _take(self, claimed: Claimed) -> None:
+        try:
+            await self._convergence.converge(
+                Errand(claimed.key, claimed.seals), self._convergence.bridge_timeout
+            )
+        except KeybridgeError as error:
+            # Its claim expires, and then it is due again.
+            _log.warning(
+                "the outcome of an attempt was lost", api_key_id=str(claimed.key.id), reason=error.reason
+            )
+        finally:
+            self._running -= 1
+            if self._more and self._running <= self._at_once // 2:
+                self._convergence.due.set()

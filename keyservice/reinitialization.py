@@ -1,0 +1,85 @@
+"""Use cases that take keys to the bridge anew: one at once, or all that a filter selects, with the progress."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from keyservice.convergence import Convergence, Tried, Within
+from keyservice.custody import require_in_use
+from keyservice.deadlines import time_for_bridge
+from keyservice.records import ApiKey, Caller
+from keyservice.store import api_keys, audit, due_rows
+from servicekit.database.engine import Database
+
+_LOOK = timedelta(milliseconds=100)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which keys are to be taken to the bridge anew; None for any."""
+
+    client_id: UUID | None
+    exchange: str | None
+    only_unconfigured: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far it has come."""
+
+    total: int
+    done: int = 0
+    configured: int = 0
+    key: ApiKey | None = None
+    """The one that was tried last."""
+
+
+class Reinitialization:
+    """Makes keys due that were not, and waits for what comes of it."""
+
+    def __init__(self, database: Database, convergence: Convergence) -> None:
+        self._database = database
+        self._convergence = convergence
+
+    async def one(self, caller: Caller, key_id: UUID, within: Within) -> Tried:
+        """Take a key to the bridge now. Where somebody does so already, what comes of that is the answer."""
+        key = require_in_use(await api_keys.get(self._database.reads, key_id, caller))
+        async with self._database.transaction() as connection:
+            await audit.record(
+                connection, caller, "ReinitializeApiKey", client_id=key.client_id, api_key_id=key_id
+            )
+        tried = await self._convergence.retry(key, within)
+        if tried is not None:
+            return tried
+        patience = time_for_bridge(self._convergence.inline_wait, within)
+        until = asyncio.get_running_loop().time() + patience.total_seconds()
+        while asyncio.get_running_loop().time() < until:
+            if found := await due_rows.tried(self._database.reads, [key_id]):
+                return Tried(found[0])
+            await asyncio.sleep(_LOOK.total_seconds())
+        return Tried(require_in_use(await api_keys.get(self._database.reads, key_id, caller)))
+
+    async def many(self, caller: Caller, wanted: Selection) -> AsyncGenerator[Progress, None]:
+        """Make all of them due, which the loops of all replicas then work off, and tell of each that was tried."""
+        async with self._database.transaction() as connection:
+            selected = await due_rows.make_due(
+                connection,
+                caller,
+                client_id=wanted.client_id,
+                exchange=wanted.exchange,
+                only_unconfigured=wanted.only_unconfigured,
+            )
+            await audit.record(connection, caller, "ReinitializeApiKeys", client_id=wanted.client_id)
+        self._convergence.leave_to_the_loop(selected)
+        progress = Progress(len(selected))
+        yield progress
+        left = set(selected)
+        while left:
+            await asyncio.sleep(_LOOK.total_seconds())
+            for key in await due_rows.tried(self._database.reads, list(left)):
+                left.discard(key.id)
+                configured = progress.configured + key.configured
+                progress = Progress(progress.total, progress.done + 1, configured, key)
+                yield progress

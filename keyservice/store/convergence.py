@@ -1,0 +1,253 @@
+"""The table of API keys as convergence sees it: who may take which revision to the bridge, and what came of it.
+
+What is written of many keys at once skips rows that somebody holds, so that it is never part of a deadlock; those
+are then written one by one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    Interval,
+    Select,
+    Text,
+    Update,
+    Uuid,
+    bindparam,
+    case,
+    cast,
+    column,
+    func,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import aliased
+from sqlalchemy.types import TypeEngine
+
+from keyservice import models
+from keyservice.bridge_records import Permissions
+from keyservice.credentials import FIELDS
+from keyservice.enums import BridgeReason, BridgeState
+from keyservice.records import ApiKey
+from keyservice.store.api_keys import COLUMNS, record
+from keyservice.store.bridge_states import AFRESH, CLOCK, UNCHANGED, UNDER_WAY, WAITS, WANTED
+from keyservice.store.leases import due, taken
+from servicekit.database.reads import Prepared, Reads
+
+_table = models.ExchangeApiKey
+_sealed = (_table.key_id, *(getattr(_table, name) for name in FIELDS))
+
+
+@dataclass(frozen=True, slots=True)
+class Seals:
+    """A key's credentials as they are stored."""
+
+    key_id: str | None
+    by_column: Mapping[str, str | None] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A key whose present revision is the holder's to take to the bridge, until its ``next_attempt_at``."""
+
+    key: ApiKey
+    seals: Seals
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of taking a revision to the bridge."""
+
+    key: ApiKey
+    """As it was claimed."""
+    state: BridgeState
+    reason: BridgeReason | None = None
+    instance_id: str | None = None
+    """The run of the bridge that holds it now."""
+    again_in: timedelta | None = None
+
+    @property
+    def acknowledged(self) -> bool:
+        return self.state in (BridgeState.CONFIGURED, BridgeState.REMOVED)
+
+
+async def claim_due(connection: AsyncConnection, *, limit: int, lease: timedelta) -> list[Claimed]:
+    """At most ``limit`` rows that are due, those first that have waited longest; nobody else gets them meanwhile."""
+    rows = await connection.execute(_due_claim(), {"most": limit, "lease": lease})
+    return [_claimed(tuple(row)) for row in rows]
+
+
+async def claim(
+    connection: AsyncConnection, key_id: UUID, *, lease: timedelta, revision: int | None = None
+) -> Claimed | None:
+    """One row whatever it waits for, unless it is under way or has another revision by now."""
+    statement = (
+        update(_table).where(_table.id == key_id, ~UNDER_WAY).values(AFRESH | taken(lease) | UNCHANGED)
+    )
+    statement = statement.values(bridge_state=case((WANTED, BridgeState.PENDING), else_=BridgeState.REMOVING))
+    if revision is not None:
+        statement = statement.where(_table.revision == revision)
+    row = (await connection.execute(statement.returning(*COLUMNS, *_sealed))).one_or_none()
+    return _claimed(tuple(row)) if row else None
+
+
+async def read_seals(reads: Reads, key: ApiKey) -> Seals | None:
+    """What is sealed of a key at the revision that it has here; None if it has another one by now."""
+    row = await reads.first(_prepared_seals(), {"id": key.id, "revision": key.revision})
+    return _seals(row) if row else None
+
+
+async def write(connection: AsyncConnection, results: Sequence[Result]) -> dict[UUID, ApiKey]:
+    """Put the outcomes into the rows that still have the revision they are of; says how those are now.
+
+    A refusal counts only for whoever holds the claim, an acknowledgement for anybody: the bridge has the key.
+    """
+    parameters = {
+        "ids": [result.key.id for result in results],
+        "revisions": [result.key.revision for result in results],
+        "claims": [result.key.last_attempt_at for result in results],
+        "states": [result.state.value for result in results],
+        "reasons": [result.reason.value if result.reason else None for result in results],
+        "instances": [result.instance_id for result in results],
+        "pauses": [result.again_in for result in results],
+    }
+    skips = len(results) > 1
+    rows = await connection.execute(_writing(skips=skips), parameters)
+    return {key.id: key for key in map(record, rows)}
+
+
+async def renew(connection: AsyncConnection, key: ApiKey) -> bool:
+    """Draw a new revision for a key that has the one given here, and make it due; says whether it did.
+
+    A key that is gone draws none where another one has its connector by now: that would take it away from it. The
+    caller holds the client, so that nobody adds such a key meanwhile.
+    """
+    other = aliased(_table)
+    taken_over = (
+        select(other.id)
+        .where(
+            other.client_id == key.client_id,
+            other.connector_name == key.connector_name,
+            ~other.is_deleted,
+            other.id != key.id,
+        )
+        .exists()
+    )
+    statement = (
+        update(_table)
+        .where(_table.id == key.id, _table.revision == key.revision, or_(~_table.is_deleted, ~taken_over))
+        .values(revision=models.key_revisions.next_value(), **due(), **UNCHANGED)
+        .returning(_table.id)
+    )
+    return (await connection.execute(statement)).one_or_none() is not None
+
+
+async def keep_permissions(
+    connection: AsyncConnection, key: ApiKey, permissions: Permissions
+) -> ApiKey | None:
+    """Store what an exchange said of the secrets that a key has here; None if it has others by now."""
+    statement = (
+        update(_table)
+        .where(_table.id == key.id, _table.secret_version == key.secret_version)
+        .values(
+            can_read=permissions.read,
+            can_trade=permissions.trade,
+            can_withdraw=permissions.withdraw,
+            verified_at=CLOCK,
+            **UNCHANGED,
+        )
+        .returning(*COLUMNS)
+    )
+    row = (await connection.execute(statement)).one_or_none()
+    return record(row) if row else None
+
+
+# Made once, as those of the other hot paths.
+
+
+@cache
+def _due_claim() -> Update:
+    waiting = (
+        select(_table.id)
+        .where(WAITS, _table.next_attempt_at <= func.now())
+        .order_by(_table.next_attempt_at)
+        .limit(bindparam("most", type_=BigInteger))
+        .with_for_update(skip_locked=True)
+        .cte("waiting")
+    )
+    values = taken(bindparam("lease", type_=Interval)) | UNCHANGED
+    return (
+        update(_table)
+        .where(_table.id == waiting.c.id)
+        .values(values | {"bridge_reason": None, "attempt_count": _table.attempt_count + 1})
+        .returning(*COLUMNS, *_sealed)
+    )
+
+
+@cache
+def _prepared_seals() -> Prepared:
+    statement: Select[*tuple[Any, ...]] = select(*_sealed).where(
+        _table.id == bindparam("id"), _table.revision == bindparam("revision")
+    )
+    return Prepared(statement)
+
+
+@cache
+def _writing(*, skips: bool) -> Update:
+    kinds: dict[str, TypeEngine[Any]] = {
+        "ids": Uuid(),
+        "revisions": BigInteger(),
+        "claims": TIMESTAMP(timezone=True),
+        "states": Text(),
+        "reasons": Text(),
+        "instances": Text(),
+        "pauses": Interval(),
+    }
+    arrays = [bindparam(name, type_=ARRAY(kind)) for name, kind in kinds.items()]
+    columns = [column(name, kind) for name, kind in kinds.items()]
+    given = func.unnest(*arrays).table_valued(*columns, name="given").render_derived().c
+    acknowledged = given.states.in_([BridgeState.CONFIGURED.value, BridgeState.REMOVED.value])
+    matching = (
+        select(_table.id.label("id"), *(given[name].label(name) for name in kinds if name != "ids"))
+        .where(
+            _table.id == given.ids,
+            _table.revision == given.revisions,
+            or_(acknowledged, _table.last_attempt_at == given.claims),
+        )
+        .with_for_update(of=_table, skip_locked=skips)
+        .cte("matching")
+    )
+    done = matching.c.states.in_([BridgeState.CONFIGURED.value, BridgeState.REMOVED.value])
+    configured = matching.c.states == BridgeState.CONFIGURED.value
+    return (
+        update(_table)
+        .where(_table.id == matching.c.id)
+        .values(
+            bridge_state=cast(matching.c.states, _table.bridge_state.type),
+            bridge_reason=cast(matching.c.reasons, _table.bridge_reason.type),
+            next_attempt_at=CLOCK + matching.c.pauses,
+            attempt_count=case((done, 0), else_=_table.attempt_count),
+            configured_at=case((configured, CLOCK)),
+            configured_instance=case((configured, matching.c.instances)),
+            **UNCHANGED,
+        )
+        .returning(*COLUMNS)
+    )
+
+
+def _claimed(row: Sequence[Any]) -> Claimed:
+    count = len(COLUMNS)
+    return Claimed(record(row[:count]), _seals(row[count:]))  # type: ignore[arg-type]
+
+
+def _seals(row: Sequence[Any]) -> Seals:
+    key_id, *sealed = row
+    return Seals(key_id, dict(zip(FIELDS, sealed, strict=True)))

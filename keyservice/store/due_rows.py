@@ -1,0 +1,89 @@
+"""The table of API keys where many of them become due at once: a bridge restarted or is back, or somebody asks for it.
+
+The statements skip rows that somebody holds. So none of them is ever part of a deadlock, and whoever holds a row
+is about to decide it, or leaves it as it was for the next turn.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import Uuid, and_, func, literal, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from keyservice import models
+from keyservice.enums import BridgeReason
+from keyservice.records import ApiKey, Caller
+from keyservice.store import scope
+from keyservice.store.api_keys import COLUMNS, record
+from keyservice.store.bridge_states import AFRESH, CLOCK, CONFIGURED, UNCHANGED, UNDER_WAY, WAITS, WANTED
+from keyservice.store.leases import due
+from servicekit.database.reads import Executor
+
+_table = models.ExchangeApiKey
+_BRIDGE_AWAY = (BridgeReason.BRIDGE_UNAVAILABLE, BridgeReason.BRIDGE_TIMEOUT)
+
+
+async def suspect_others(connection: AsyncConnection, instance_id: str, *, limit: int) -> int:
+    """Make rows due that another run of the bridge has acknowledged; says how many it were."""
+    holder = _table.configured_instance
+    gone = (
+        # Not "is another one": these two are ranges of an index, and mostly empty.
+        select(_table.id)
+        .where(CONFIGURED, or_(holder < instance_id, holder > instance_id))
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("gone")
+    )
+    statement = update(_table).where(_table.id == gone.c.id).values(AFRESH | UNCHANGED)
+    return (await connection.execute(statement)).rowcount
+
+
+async def hurry(connection: AsyncConnection) -> int:
+    """Make rows due that wait only because the bridge was away; says how many it were."""
+    waiting = (
+        select(_table.id)
+        .where(WAITS, _table.bridge_reason.in_(_BRIDGE_AWAY), _table.next_attempt_at > CLOCK)
+        .with_for_update(skip_locked=True)
+        .cte("waiting")
+    )
+    statement = update(_table).where(_table.id == waiting.c.id)
+    statement = statement.values(due() | UNCHANGED)
+    return (await connection.execute(statement)).rowcount
+
+
+async def make_due(
+    connection: AsyncConnection,
+    caller: Caller,
+    *,
+    client_id: UUID | None,
+    exchange: str | None,
+    only_unconfigured: bool,
+) -> list[UUID]:
+    """Make the keys that a filter selects due, but for those that are under way; says which it selected."""
+    mine = scope.visible(_table.client_id, limited=caller.limited)
+    query = select(_table.id).where(WANTED, mine).params(scope.parameters(caller))
+    if client_id is not None:
+        query = query.where(_table.client_id == client_id)
+    if exchange is not None:
+        query = query.where(_table.exchange == exchange)
+    if only_unconfigured:
+        query = query.where(~CONFIGURED)
+    selected = query.cte("selected")
+    free = (
+        select(_table.id)
+        .where(_table.id.in_(select(selected.c.id)), ~UNDER_WAY)
+        .with_for_update(skip_locked=True)
+        .cte("free")
+    )
+    made = update(_table).where(_table.id == free.c.id).values(AFRESH | UNCHANGED).cte("made")
+    rows = await connection.execute(select(selected.c.id).add_cte(made))
+    return list(rows.scalars())
+
+
+async def tried(connection: Executor, ids: Sequence[UUID]) -> list[ApiKey]:
+    """Those of the keys, made due before, about which the bridge has been asked since, or need not be any more."""
+    untried = and_(WAITS, _table.bridge_reason.is_(None), _table.attempt_count <= 1)
+    statement = select(*COLUMNS).where(_table.id == func.any(literal(list(ids), ARRAY(Uuid))))
+    statement = statement.where(or_(~untried, ~WANTED))
+    return [record(row) for row in await connection.execute(statement)]

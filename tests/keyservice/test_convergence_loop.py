@@ -1,0 +1,235 @@
+"""What nobody waits for: keys reach the bridge after an outage, a restart, a crash, and whoever watches hears of it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import Any
+
+import grpc
+import pytest
+
+from keyservice.v1 import bridge_status_pb2 as status
+from keyservice.v1 import key_service_pb2 as pb
+from keyservice.v1.api_key_pb2 import ApiKey
+from keyservice.v1.client_pb2 import Client
+from servicekit.database.url import DatabaseUrl
+from servicekit.errors import FailedPrecondition
+from tests.support.bridges import RunningBridge, refuses, running_bridge
+from tests.support.key_service import KeyService, key_request, new_credentials, refusal, running
+from tests.support.probe import eventually
+from tests.support.sealed import new_key
+
+A_SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+async def bridge() -> AsyncIterator[RunningBridge]:
+    async with running_bridge() as bridge:
+        yield bridge
+
+
+@pytest.fixture
+async def service(database_url: DatabaseUrl, bridge: RunningBridge) -> AsyncIterator[KeyService]:
+    async with running(
+        database_url, bridge_target=bridge.target, bridge_wait=A_SECOND, loops=True
+    ) as service:
+        yield service
+
+
+async def holds(bridge: RunningBridge, service: KeyService) -> None:
+    """Wait until the bridge holds exactly what it should, and every row says so."""
+    rows = await service.sql(
+        "SELECT client_id, connector_name, revision FROM exchange_api_keys"
+        " WHERE NOT is_deleted AND NOT disabled"
+    )
+    wanted = {(f"client_{row.client_id}", row.connector_name): row.revision for row in rows}
+
+    def there() -> bool:
+        return {place: each.revision for place, each in bridge.held().items()} == wanted
+
+    await eventually(there, "the bridge holds the live keys at their latest revisions")
+    waiting = "SELECT FROM exchange_api_keys WHERE bridge_state IN ('pending', 'removing')"
+    async with asyncio.timeout(10):
+        while await service.sql(waiting):  # noqa: ASYNC110 - the database has no event of ours
+            await asyncio.sleep(0.02)
+
+
+async def progress(service: KeyService, **wanted: Any) -> list[pb.ReinitializeApiKeysResponse]:
+    return [each async for each in service.stub.ReinitializeApiKeys(pb.ReinitializeApiKeysRequest(**wanted))]
+
+
+async def test_what_happened_during_an_outage_is_made_good_when_the_bridge_is_back(
+    service: KeyService, client: Client, bridge: RunningBridge
+) -> None:
+    kept, gone, replaced = [await service.add_key(client, label=label) for label in "abc"]
+    await bridge.stop()
+    added = await service.add_key(client, label="during")
+    assert added.bridge_status.reason == status.BRIDGE_REASON_BRIDGE_UNAVAILABLE
+    await service.rotate_key(kept)
+    last = new_credentials()
+    await service.rotate_key(kept, last)
+    await service.delete_key(gone)
+    await service.delete_key(replaced)
+    successor = await service.add_key(client, label="c")
+    await bridge.start()
+    await holds(bridge, service)
+    used = bridge.held()[f"client_{client.id}", "kraken:a"].credentials
+    assert used.api_key == last.api_key
+    pushed = [request.connector_name for request in bridge.faults.requests("AddConnector")]
+    assert pushed.count(kept.connector_name) == 2
+    assert (await service.get_key(successor)).trading_bridge_configured
+
+
+async def test_a_bridge_that_was_restarted_gets_back_what_it_held(
+    service: KeyService, client: Client, bridge: RunningBridge
+) -> None:
+    for number in range(30):
+        await service.add_key(client, label=str(number))
+    off = await service.add_key(client, label="off")
+    await service.delete_key(off)
+    await bridge.restart()
+    await holds(bridge, service)
+    rows = await service.sql(
+        "SELECT DISTINCT configured_instance FROM exchange_api_keys WHERE NOT is_deleted"
+    )
+    assert [row[0] for row in rows] == [bridge.instance_id]
+
+
+async def test_replicas_share_the_work_and_never_push_a_revision_twice(
+    database_url: DatabaseUrl, bridge: RunningBridge
+) -> None:
+    key = new_key()
+    async with AsyncExitStack() as stack:
+        replicas = [
+            await stack.enter_async_context(
+                running(
+                    database_url,
+                    bridge_target=bridge.target,
+                    bridge_wait=A_SECOND,
+                    master_key=key,
+                    loops=number > 0,
+                )
+            )
+            for number in range(3)
+        ]
+        client = await replicas[0].add_client()
+        await bridge.stop()
+        for number in range(40):
+            await replicas[0].add_key(client, label=str(number))
+        bridge.faults.seen.clear()
+        await bridge.start()
+        await holds(bridge, replicas[0])
+        pushed = [request.connector_name for request in bridge.faults.requests("AddConnector")]
+        assert len(pushed) == len(set(pushed)) == 40
+
+
+async def test_the_claim_of_someone_who_died_is_taken_over(
+    service: KeyService, client: Client, bridge: RunningBridge
+) -> None:
+    key = await service.add_key(client)
+    await service.sql(
+        "UPDATE exchange_api_keys SET bridge_state = 'pending', attempt_count = 1,"
+        " next_attempt_at = now() + interval '1 second'"
+    )
+    await bridge.running.remove(key.connector_name, key.revision, account_name=f"client_{client.id}")
+    await service.sql("UPDATE exchange_api_keys SET revision = nextval('key_revisions')")
+    await holds(bridge, service)
+
+
+async def test_what_cannot_succeed_is_not_tried_again_until_it_is_asked_for(
+    service: KeyService, client: Client, bridge: RunningBridge
+) -> None:
+    bridge.faults.before["AddConnector"] = refuses(FailedPrecondition("no", reason="CREDENTIALS_REJECTED"))
+    key = await service.add_key(client)
+    bridge.faults.clear()
+    other = await service.add_key(client, label="other")
+    assert (await service.get_key(key)).bridge_status.state == status.BRIDGE_STATE_FAILED
+    assert len(bridge.faults.requests("AddConnector")) == 2
+    request = pb.ReinitializeApiKeyRequest(api_key_id=key.id)
+    answer = await service.stub.ReinitializeApiKey(request)
+    assert answer.trading_bridge_configured
+    assert answer.api_key.id == key.id
+    await service.delete_key(other)
+    told = await refusal(service.stub.ReinitializeApiKey(pb.ReinitializeApiKeyRequest(api_key_id=other.id)))
+    assert told.reason == "API_KEY_DELETED"
+
+
+async def test_many_keys_are_taken_to_the_bridge_anew_with_the_progress(
+    service: KeyService, client: Client, bridge: RunningBridge
+) -> None:
+    keys = [await service.add_key(client, label=str(number)) for number in range(5)]
+    await service.add_key(client, exchange="binance")
+    bystander = await service.add_key(await service.add_client())
+    bridge.faults.seen.clear()
+    both = await asyncio.gather(
+        *(progress(service, client_id=client.id, exchange="Kraken") for _ in range(2))
+    )
+    for told in both:
+        assert [(each.total, each.done) for each in told] == [(5, done) for done in range(6)]
+        assert not told[0].HasField("api_key")
+        assert told[-1].configured == 5
+        assert {each.api_key.id for each in told[1:]} == {key.id for key in keys}
+    assert bystander.connector_name not in [
+        each.account_name for each in bridge.faults.requests("AddConnector")
+    ]
+    assert [each.total for each in await progress(service, only_unconfigured=True)] == [0]
+
+
+async def test_progress_is_told_with_the_bridge_away_too(
+    service: KeyService, client: Client, bridge: RunningBridge
+) -> None:
+    await service.add_key(client)
+    await bridge.stop()
+    told = await progress(service)
+    assert (told[-1].done, told[-1].configured) == (1, 0)
+    assert told[-1].api_key.bridge_status.reason == status.BRIDGE_REASON_BRIDGE_UNAVAILABLE
+
+
+async def test_verification_keeps_what_the_exchange_allows(
+    service: KeyService, client: Client, bridge: RunningBridge
+) -> None:
+    key = await service.add_key(client, exchange="paper")
+    answer = await service.stub.VerifyApiKey(pb.VerifyApiKeyRequest(api_key_id=key.id))
+    assert answer.permissions == answer.api_key.permissions
+    assert answer.api_key.HasField("verify_time")
+    assert answer.message.startswith("The exchange accepts the credentials.")
+    bridge.faults.before["VerifyConnector"] = refuses(FailedPrecondition("no", reason="CREDENTIALS_REJECTED"))
+    told = await refusal(service.stub.VerifyApiKey(pb.VerifyApiKeyRequest(api_key_id=key.id)))
+    assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "CREDENTIALS_REJECTED")
+
+
+async def test_a_watcher_sees_what_is_there_and_then_each_change_whichever_replica_makes_it(
+    service: KeyService, client: Client, database_url: DatabaseUrl, bridge: RunningBridge
+) -> None:
+    before = await service.add_key(client, label="before")
+    call = service.stub.WatchApiKeys(pb.WatchApiKeysRequest(client_id=client.id), timeout=20)
+    stream = aiter(call)
+
+    async def until(key: ApiKey) -> ApiKey:
+        while True:
+            seen = (await anext(stream)).api_key
+            if seen == key:
+                return seen
+
+    await until(before)
+    await service.add_key(await service.add_client())
+    added = await service.add_key(client, label="after")
+    await until(added)
+    deleted = await service.delete_key(added)
+    await until(deleted)
+    await service.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+        " AND datname = current_database()"
+    )
+    await until(before)
+    call.cancel()
+
+
+async def test_a_key_is_verified_before_it_is_acknowledged_where_that_was_asked(
+    service: KeyService, client: Client, bridge: RunningBridge
+) -> None:
+    answer = await service.stub.AddApiKey(key_request(client, exchange="paper", verify=True))
+    assert answer.trading_bridge_configured
+    [request] = bridge.faults.requests("AddConnector")
+    assert request.verify

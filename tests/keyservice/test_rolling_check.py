@@ -1,0 +1,73 @@
+"""The rolling check finds what no look at one bridge shows, and puts it right."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from keyservice.rolling_check import RollingCheck
+from keyservice.v1.client_pb2 import Client
+from servicekit.database.url import DatabaseUrl
+from tests.support.bridges import RunningBridge, running_bridge
+from tests.support.key_service import KeyService, running
+from tests.support.probe import eventually
+
+
+@pytest.fixture
+async def bridge() -> AsyncIterator[RunningBridge]:
+    async with running_bridge() as bridge:
+        yield bridge
+
+
+@pytest.fixture
+async def service(database_url: DatabaseUrl, bridge: RunningBridge) -> AsyncIterator[KeyService]:
+    async with running(database_url, bridge_target=bridge.target, loops=True) as service:
+        yield service
+
+
+async def test_the_missing_the_extra_and_the_outdated_are_put_right_and_nothing_else_is_touched(
+    service: KeyService, client: Client, bridge: RunningBridge
+) -> None:
+    account = f"client_{client.id}"
+    fine, missing, outdated = [await service.add_key(client, label=label) for label in "abc"]
+    extra = await service.add_key(client, label="extra")
+    await bridge.running.remove(missing.connector_name, missing.revision, account_name=account)
+    await service.sql(
+        "UPDATE exchange_api_keys SET revision = nextval('key_revisions') WHERE id = :id",
+        id=UUID(outdated.id),
+    )
+    await service.sql(
+        "UPDATE exchange_api_keys SET is_deleted = true, deleted_at = now(), bridge_state = 'removed'"
+        " WHERE id = :id",
+        id=UUID(extra.id),
+    )
+    check = RollingCheck(service.database, service.bridge, service.convergence, every=timedelta(hours=1))
+    assert await check.round(timedelta(0)) == 3
+
+    def right() -> bool:
+        return {name for _, name in bridge.held()} == {"kraken:a", "kraken:b", "kraken:c"}
+
+    await eventually(right, "the account is as it should be")
+    await eventually(
+        lambda: bridge.held()[account, "kraken:c"].revision > outdated.revision, "the outdated key is renewed"
+    )
+    assert bridge.held()[account, "kraken:a"].revision == fine.revision
+    async with asyncio.timeout(10):
+        for key in (missing, outdated):
+            while not (await service.get_key(key)).trading_bridge_configured:  # noqa: ASYNC110 - asked for
+                await asyncio.sleep(0.01)
+    assert await check.round(timedelta(0)) == 0
+
+
+async def test_a_key_that_another_run_holds_by_now_is_noted_and_not_pushed_again(
+    database_url: DatabaseUrl, bridge: RunningBridge
+) -> None:
+    async with running(database_url, bridge_target=bridge.target) as service:
+        key = await service.add_key(await service.add_client())
+        await service.sql("UPDATE exchange_api_keys SET configured_instance = 'another'")
+        check = RollingCheck(service.database, service.bridge, service.convergence, every=timedelta(hours=1))
+        assert await check.round(timedelta(0)) == 0
+        assert (await service.row(key)).configured_instance == bridge.instance_id
+        assert len(bridge.faults.requests("AddConnector")) == 1
