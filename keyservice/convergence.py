@@ -81,6 +81,8 @@ class Errand:
     credentials: Credentials | None = field(default=None, repr=False)
     """As the caller gave them, so that nothing has to be opened."""
     verify: bool = False
+    urgent: bool = True
+    """Whether somebody waits for it."""
 
 
 class Convergence:
@@ -156,7 +158,7 @@ class Convergence:
         self._attempts.note(key, outcome, quiet=known_away)
         if outcome.permissions is not None:
             await self.keep_permissions(key, outcome.permissions)
-        now = await self._results.write(_result(key, outcome))
+        now = await self._results.write(_result(key, outcome), urgent=errand.urgent)
         self._watchers.tell(key.id)
         return now
 

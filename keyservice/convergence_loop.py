@@ -64,7 +64,7 @@ class ConvergenceLoop:
     async def _take(self, claimed: Claimed) -> None:
         try:
             await self._convergence.converge(
-                Errand(claimed.key, claimed.seals), self._convergence.bridge_timeout
+                Errand(claimed.key, claimed.seals, urgent=False), self._convergence.bridge_timeout
             )
         except KeybridgeError as error:
             # Its claim expires, and then it is due again.

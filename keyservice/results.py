@@ -1,6 +1,7 @@
 """What came of attempts at the bridge, on its way into the rows: as many in one statement as have come meanwhile."""
 
 import asyncio
+from contextlib import suppress
 from uuid import UUID
 
 from keyservice.records import ApiKey
@@ -10,6 +11,7 @@ from servicekit.database.engine import Database
 from servicekit.errors import KeybridgeError
 
 _MOST = 500
+_MOMENT = 0.02
 
 
 class Results:
@@ -19,18 +21,29 @@ class Results:
         self._database = database
         self._waiting: list[tuple[Result, asyncio.Future[ApiKey | None]]] = []
         self._writer: asyncio.Task[None] | None = None
+        self._hurry = asyncio.Event()
 
-    async def write(self, result: Result) -> ApiKey | None:
-        """The key as it is now; None if it has changed since it was claimed, so that the result says nothing."""
+    async def write(self, result: Result, *, urgent: bool) -> ApiKey | None:
+        """The key as it is now; None if it has changed since it was claimed, so that the result says nothing.
+
+        What is not urgent waits a moment for more of its kind.
+        """
         written: asyncio.Future[ApiKey | None] = asyncio.get_running_loop().create_future()
         self._waiting.append((result, written))
+        if urgent:
+            self._hurry.set()
         if self._writer is None:
             self._writer = asyncio.create_task(self._write_all())
         return await written
 
     async def _write_all(self) -> None:
         try:
-            while batch := self._waiting[:_MOST]:
+            while self._waiting:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_MOMENT):
+                        await self._hurry.wait()
+                self._hurry.clear()
+                batch = self._waiting[:_MOST]
                 del self._waiting[:_MOST]
                 await self._write(batch)
         finally:

@@ -49,7 +49,7 @@ async def holds(bridge: RunningBridge, service: KeyService) -> None:
         return {place: each.revision for place, each in bridge.held().items()} == wanted
 
     await eventually(there, "the bridge holds the live keys at their latest revisions")
-    waiting = "SELECT FROM exchange_api_keys WHERE bridge_state IN ('pending', 'removing')"
+    waiting = "SELECT id FROM exchange_api_keys WHERE bridge_state IN ('pending', 'removing')"
     async with asyncio.timeout(10):
         while await service.sql(waiting):  # noqa: ASYNC110 - the database has no event of ours
             await asyncio.sleep(0.02)
