@@ -101,7 +101,7 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
             connector_ttl=settings.connector_ttl, session_idle=settings.session_idle,
         )  # fmt: skip
         stop = await stack.enter_async_context(startup.serving(server, settings, metrics, ready=ready))
-        await stack.enter_async_context(startup.background(housekeeping.run()))
+        await stack.enter_async_context(startup.background(housekeeping.run))
         # Only now, so that the bridge serves before ccxt is there; who needs it waits for it.
         exchanges.start()
         await stop.wait()

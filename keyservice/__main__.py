@@ -76,12 +76,12 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
         options = startup.server_options(settings, shares_port=shares_port)
         server = Server([service], options, metrics=metrics)
         loops = (
-            Housekeeping(database, erase_after=settings.erase_after).run(),
-            ConvergenceLoop(database, convergence, at_once=settings.bridge_calls_at_once).run(),
-            BridgeWatch(database, bridge, convergence).run(),
-            RollingCheck(database, bridge, convergence, every=settings.bridge_check_interval).run(),
-            watching.tell_others(),
-            watching.listen(),
+            Housekeeping(database, erase_after=settings.erase_after).run,
+            ConvergenceLoop(database, convergence, at_once=settings.bridge_calls_at_once).run,
+            BridgeWatch(database, bridge, convergence).run,
+            RollingCheck(database, bridge, convergence, every=settings.bridge_check_interval).run,
+            watching.tell_others,
+            watching.listen,
         )
         watching.ends_with(server.draining)
         serving = startup.serving(server, settings, metrics, ready=database.ready)

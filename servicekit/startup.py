@@ -5,7 +5,7 @@ ends the start with one sentence, and nothing is served before all of them.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Never
 
@@ -91,10 +91,10 @@ async def open_database(
 
 
 @asynccontextmanager
-async def background(*loops: Coroutine[Any, Any, Never]) -> AsyncIterator[None]:
+async def background(*loops: Callable[[], Coroutine[Any, Any, Never]]) -> AsyncIterator[None]:
     """Run what never ends beside the block, and end it with the block; what fails in it ends the block."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(loop) for loop in loops]
+        tasks = [group.create_task(loop()) for loop in loops]
         yield
         for task in tasks:
             task.cancel()

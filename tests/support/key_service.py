@@ -168,10 +168,10 @@ async def running(
         await stack.enter_async_context(convergence)
         if loops:
             running_loops = startup.background(
-                ConvergenceLoop(database, convergence, at_once=8).run(),
-                BridgeWatch(database, bridge, convergence).run(),
-                watching.tell_others(),
-                watching.listen(),
+                ConvergenceLoop(database, convergence, at_once=8).run,
+                BridgeWatch(database, bridge, convergence).run,
+                watching.tell_others,
+                watching.listen,
             )
             await stack.enter_async_context(running_loops)
         clients = Clients(database, keyring, convergence, erase_at_once=erase_at_once)

@@ -4,6 +4,7 @@ Some of the mutated ones are still valid messages by accident. What a server owe
 that says whose fault it was: never UNKNOWN, never INTERNAL, and a process that goes on.
 """
 
+import asyncio
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescri
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+_LISTENING = 2.0
 OVERSIZED = 1024 * 1024 + 1
 _GROUP_END = 4
 _INTEGERS = {FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64}
@@ -59,6 +61,8 @@ async def send(channel: grpc.aio.Channel, request: Malformed, seconds: float = 1
     }[sides]
     call: Any = make(request.path)(requests, timeout=seconds)
     try:
+        if request.method.name.startswith("Watch"):
+            return await _watched(call)
         if request.method.server_streaming:
             if await call.read() is not grpc.aio.EOF:
                 call.cancel()
@@ -68,6 +72,19 @@ async def send(channel: grpc.aio.Channel, request: Malformed, seconds: float = 1
     except grpc.aio.AioRpcError as error:
         return error.code()
     return await call.code()  # type: ignore[no-any-return]
+
+
+async def _watched(call: Any) -> grpc.StatusCode:
+    """A watch that is not refused at once was accepted: it may have nothing to say for as long as one listens."""
+    try:
+        async with asyncio.timeout(_LISTENING):
+            await call.read()
+            code: grpc.StatusCode = await call.code()
+            return code
+    except TimeoutError:
+        return grpc.StatusCode.OK
+    finally:
+        call.cancel()
 
 
 def _valid(chance: random.Random, descriptor: Descriptor) -> bytes:
