@@ -24,8 +24,10 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@echo "Installing into $(VENV): about a minute, once."
 	@$(PYTHON) -m venv --clear $(VENV) \
 	    || { echo "python3 can't make a virtual environment: install its venv module (on Debian: apt install python3-venv)" >&2; exit 1; }
-	@$(RUN) pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+# The lock file is whole, so nothing is resolved: a newer release of something in it must not matter.
+	@$(RUN) pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.lock
 	@$(RUN) pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(RUN) pip check --disable-pip-version-check >/dev/null || { $(RUN) pip check; exit 1; }
 	@touch $@
 
 generate breaking: $(INSTALLED)

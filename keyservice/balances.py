@@ -40,11 +40,6 @@ class Converge(Protocol):
         ...
 
 
-async def unrepaired(key: ApiKey, *, timeout: timedelta) -> ApiKey:  # noqa: ARG001 - Converge's signature
-    """Leaves a key as it is, where nothing takes keys to the bridge."""
-    return key
-
-
 @dataclass(frozen=True, slots=True)
 class KeyBalances:
     """What the account behind one key holds. Anything but OK means that the balances say nothing."""
