@@ -7,10 +7,12 @@ as an error of ``servicekit.errors``. A call ends when it is cancelled: the dead
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Protocol
+from uuid import UUID
 
+from bridgeservice.exchanges.orders import ExchangeOrder, ExchangeTrade, Position, Reference, Refusal, Ticket
 from servicekit.catalogue import Catalogue
 from servicekit.credentials import Credentials
 
@@ -133,6 +135,47 @@ class Session(Protocol):
         """Prove the credentials with a private call, and say what they may do."""
         ...
 
+    async def place(self, ticket: Ticket) -> ExchangeOrder | Refusal:
+        """Send an order, once, and never again.
+
+        Only a ``Refusal`` says that it is surely not placed; whatever is raised leaves that open.
+        """
+        ...
+
+    async def cancel(self, order: Reference) -> None:
+        """Ask for the end of an order. NotFound and FailedPrecondition (ORDER_NOT_OPEN) where there is none to end;
+        what became of it is for ``order`` to tell.
+        """
+        ...
+
+    async def order(self, order: Reference) -> ExchangeOrder | None:
+        """One order as it is now; None when the exchange says that it knows none.
+
+        Asked with a client order id only, it is FailedPrecondition (NOT_SUPPORTED) where the exchange can't be asked
+        so: then it can be found among the open ones and the trades.
+        """
+        ...
+
+    async def open_orders(self, symbol: str | None = None) -> Sequence[ExchangeOrder]:
+        """Those that wait, whoever made them: on one market, or on all. FailedPrecondition (NOT_SUPPORTED) where the
+        exchange wants a market named and none is.
+        """
+        ...
+
+    async def trades(self, symbol: str | None, since: datetime, limit: int) -> Sequence[ExchangeTrade]:
+        """The first fills at that time or later, the oldest first: on one market, or on all, as for open orders."""
+        ...
+
+    async def positions(self) -> Sequence[Position]:
+        """What is open in derivatives, by symbol; nothing where the exchange has none."""
+        ...
+
+    async def cancel_all_after(self, pause: timedelta) -> None:
+        """Have the exchange cancel all orders unless it hears this again before; zero ends that. FailedPrecondition
+        (NOT_SUPPORTED) where it has no such switch.
+        """
+        ...
+
     async def close(self) -> None:
         """Forget the credentials. A call that is under way may end first."""
         ...
@@ -156,6 +199,10 @@ class Exchange(Protocol):
     async def candles(
         self, symbol: str, timeframe: str, since: datetime | None, limit: int
     ) -> Sequence[Candle]: ...
+
+    def client_order_id(self, order_id: UUID) -> str:
+        """Our id in the form that this exchange takes; empty where it takes none."""
+        ...
 
     def session(self, credentials: Credentials, owner: Owner) -> Session:
         """A session of its own for this connector. Cheap, and sends nothing."""

@@ -10,6 +10,7 @@ from bridgeservice.v1 import order_pb2 as _order_pb2
 from bridgeservice.v1 import permissions_pb2 as _permissions_pb2
 from bridgeservice.v1 import portfolio_pb2 as _portfolio_pb2
 from bridgeservice.v1 import position_pb2 as _position_pb2
+from bridgeservice.v1 import risk_pb2 as _risk_pb2
 from bridgeservice.v1 import trade_pb2 as _trade_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -488,3 +489,67 @@ class GetPortfolioHistoryResponse(_message.Message):
     POINTS_FIELD_NUMBER: _ClassVar[int]
     points: _containers.RepeatedCompositeFieldContainer[_portfolio_pb2.PortfolioPoint]
     def __init__(self, points: _Optional[_Iterable[_Union[_portfolio_pb2.PortfolioPoint, _Mapping]]] = ...) -> None: ...
+
+class SetRiskRulesRequest(_message.Message):
+    __slots__ = ("account_name", "connector_name", "rules")
+    ACCOUNT_NAME_FIELD_NUMBER: _ClassVar[int]
+    CONNECTOR_NAME_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    account_name: str
+    connector_name: str
+    rules: _containers.RepeatedCompositeFieldContainer[_risk_pb2.RiskRule]
+    def __init__(self, account_name: _Optional[str] = ..., connector_name: _Optional[str] = ..., rules: _Optional[_Iterable[_Union[_risk_pb2.RiskRule, _Mapping]]] = ...) -> None: ...
+
+class SetRiskRulesResponse(_message.Message):
+    __slots__ = ("rules",)
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    rules: _containers.RepeatedCompositeFieldContainer[_risk_pb2.RiskRule]
+    def __init__(self, rules: _Optional[_Iterable[_Union[_risk_pb2.RiskRule, _Mapping]]] = ...) -> None: ...
+
+class GetRiskRulesRequest(_message.Message):
+    __slots__ = ("account_name", "connector_name")
+    ACCOUNT_NAME_FIELD_NUMBER: _ClassVar[int]
+    CONNECTOR_NAME_FIELD_NUMBER: _ClassVar[int]
+    account_name: str
+    connector_name: str
+    def __init__(self, account_name: _Optional[str] = ..., connector_name: _Optional[str] = ...) -> None: ...
+
+class GetRiskRulesResponse(_message.Message):
+    __slots__ = ("rules", "kill_switches")
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    KILL_SWITCHES_FIELD_NUMBER: _ClassVar[int]
+    rules: _containers.RepeatedCompositeFieldContainer[_risk_pb2.RiskRule]
+    kill_switches: _containers.RepeatedCompositeFieldContainer[_risk_pb2.KillSwitch]
+    def __init__(self, rules: _Optional[_Iterable[_Union[_risk_pb2.RiskRule, _Mapping]]] = ..., kill_switches: _Optional[_Iterable[_Union[_risk_pb2.KillSwitch, _Mapping]]] = ...) -> None: ...
+
+class EngageKillSwitchRequest(_message.Message):
+    __slots__ = ("account_name", "connector_name", "reason", "cancel_open_orders")
+    ACCOUNT_NAME_FIELD_NUMBER: _ClassVar[int]
+    CONNECTOR_NAME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    CANCEL_OPEN_ORDERS_FIELD_NUMBER: _ClassVar[int]
+    account_name: str
+    connector_name: str
+    reason: str
+    cancel_open_orders: bool
+    def __init__(self, account_name: _Optional[str] = ..., connector_name: _Optional[str] = ..., reason: _Optional[str] = ..., cancel_open_orders: _Optional[bool] = ...) -> None: ...
+
+class EngageKillSwitchResponse(_message.Message):
+    __slots__ = ("kill_switch", "orders")
+    KILL_SWITCH_FIELD_NUMBER: _ClassVar[int]
+    ORDERS_FIELD_NUMBER: _ClassVar[int]
+    kill_switch: _risk_pb2.KillSwitch
+    orders: _containers.RepeatedCompositeFieldContainer[_order_pb2.Order]
+    def __init__(self, kill_switch: _Optional[_Union[_risk_pb2.KillSwitch, _Mapping]] = ..., orders: _Optional[_Iterable[_Union[_order_pb2.Order, _Mapping]]] = ...) -> None: ...
+
+class ReleaseKillSwitchRequest(_message.Message):
+    __slots__ = ("account_name", "connector_name")
+    ACCOUNT_NAME_FIELD_NUMBER: _ClassVar[int]
+    CONNECTOR_NAME_FIELD_NUMBER: _ClassVar[int]
+    account_name: str
+    connector_name: str
+    def __init__(self, account_name: _Optional[str] = ..., connector_name: _Optional[str] = ...) -> None: ...
+
+class ReleaseKillSwitchResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

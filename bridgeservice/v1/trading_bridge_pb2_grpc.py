@@ -161,6 +161,26 @@ class TradingBridgeStub:
                 request_serializer=bridgeservice_dot_v1_dot_trading__bridge__pb2.GetPortfolioHistoryRequest.SerializeToString,
                 response_deserializer=bridgeservice_dot_v1_dot_trading__bridge__pb2.GetPortfolioHistoryResponse.FromString,
                 _registered_method=True)
+        self.SetRiskRules = channel.unary_unary(
+                '/bridgeservice.v1.TradingBridge/SetRiskRules',
+                request_serializer=bridgeservice_dot_v1_dot_trading__bridge__pb2.SetRiskRulesRequest.SerializeToString,
+                response_deserializer=bridgeservice_dot_v1_dot_trading__bridge__pb2.SetRiskRulesResponse.FromString,
+                _registered_method=True)
+        self.GetRiskRules = channel.unary_unary(
+                '/bridgeservice.v1.TradingBridge/GetRiskRules',
+                request_serializer=bridgeservice_dot_v1_dot_trading__bridge__pb2.GetRiskRulesRequest.SerializeToString,
+                response_deserializer=bridgeservice_dot_v1_dot_trading__bridge__pb2.GetRiskRulesResponse.FromString,
+                _registered_method=True)
+        self.EngageKillSwitch = channel.unary_unary(
+                '/bridgeservice.v1.TradingBridge/EngageKillSwitch',
+                request_serializer=bridgeservice_dot_v1_dot_trading__bridge__pb2.EngageKillSwitchRequest.SerializeToString,
+                response_deserializer=bridgeservice_dot_v1_dot_trading__bridge__pb2.EngageKillSwitchResponse.FromString,
+                _registered_method=True)
+        self.ReleaseKillSwitch = channel.unary_unary(
+                '/bridgeservice.v1.TradingBridge/ReleaseKillSwitch',
+                request_serializer=bridgeservice_dot_v1_dot_trading__bridge__pb2.ReleaseKillSwitchRequest.SerializeToString,
+                response_deserializer=bridgeservice_dot_v1_dot_trading__bridge__pb2.ReleaseKillSwitchResponse.FromString,
+                _registered_method=True)
 
 
 class TradingBridgeServicer:
@@ -260,9 +280,11 @@ class TradingBridgeServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PlaceOrder(self, request, context):
-        """Journals an order, sends it to the exchange once, and says what is known of it. An outcome that is not known
-        is the state UNKNOWN, which is resolved by asking the exchange and never by sending again. FAILED_PRECONDITION
-        where the bridge runs without a database.
+        """Journals an order, sends it to the exchange once, and says what is known of it. What the exchange or a risk rule
+        refuses is in the journal too: the answer is OK, its state REJECTED, and its reason says why. An outcome that is
+        not known is the state UNKNOWN, which is resolved by asking the exchange and never by sending again. An error
+        says that nothing was journalled or sent: INVALID_ARGUMENT for numbers that the market does not take,
+        FAILED_PRECONDITION where the bridge runs without a database.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -347,6 +369,35 @@ class TradingBridgeServicer:
 
     def GetPortfolioHistory(self, request, context):
         """Reads what an account was worth over time, from the snapshots that the bridge has kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetRiskRules(self, request, context):
+        """Puts these rules in the place of those that an account, or one of its connectors, had; none ends them all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRiskRules(self, request, context):
+        """Reads the rules of an account, or of one of its connectors, and the kill switches that are engaged there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EngageKillSwitch(self, request, context):
+        """Refuses new orders of an account, or of one of its connectors, from now on, on every bridge with this database
+        and across restarts, until it is released; cancels what is open where that is asked for. Can be repeated.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseKillSwitch(self, request, context):
+        """Lets orders through again. Can be repeated.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -479,6 +530,26 @@ def add_TradingBridgeServicer_to_server(servicer, server):
                     servicer.GetPortfolioHistory,
                     request_deserializer=bridgeservice_dot_v1_dot_trading__bridge__pb2.GetPortfolioHistoryRequest.FromString,
                     response_serializer=bridgeservice_dot_v1_dot_trading__bridge__pb2.GetPortfolioHistoryResponse.SerializeToString,
+            ),
+            'SetRiskRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetRiskRules,
+                    request_deserializer=bridgeservice_dot_v1_dot_trading__bridge__pb2.SetRiskRulesRequest.FromString,
+                    response_serializer=bridgeservice_dot_v1_dot_trading__bridge__pb2.SetRiskRulesResponse.SerializeToString,
+            ),
+            'GetRiskRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRiskRules,
+                    request_deserializer=bridgeservice_dot_v1_dot_trading__bridge__pb2.GetRiskRulesRequest.FromString,
+                    response_serializer=bridgeservice_dot_v1_dot_trading__bridge__pb2.GetRiskRulesResponse.SerializeToString,
+            ),
+            'EngageKillSwitch': grpc.unary_unary_rpc_method_handler(
+                    servicer.EngageKillSwitch,
+                    request_deserializer=bridgeservice_dot_v1_dot_trading__bridge__pb2.EngageKillSwitchRequest.FromString,
+                    response_serializer=bridgeservice_dot_v1_dot_trading__bridge__pb2.EngageKillSwitchResponse.SerializeToString,
+            ),
+            'ReleaseKillSwitch': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseKillSwitch,
+                    request_deserializer=bridgeservice_dot_v1_dot_trading__bridge__pb2.ReleaseKillSwitchRequest.FromString,
+                    response_serializer=bridgeservice_dot_v1_dot_trading__bridge__pb2.ReleaseKillSwitchResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1158,6 +1229,114 @@ class TradingBridge:
             '/bridgeservice.v1.TradingBridge/GetPortfolioHistory',
             bridgeservice_dot_v1_dot_trading__bridge__pb2.GetPortfolioHistoryRequest.SerializeToString,
             bridgeservice_dot_v1_dot_trading__bridge__pb2.GetPortfolioHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetRiskRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bridgeservice.v1.TradingBridge/SetRiskRules',
+            bridgeservice_dot_v1_dot_trading__bridge__pb2.SetRiskRulesRequest.SerializeToString,
+            bridgeservice_dot_v1_dot_trading__bridge__pb2.SetRiskRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRiskRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bridgeservice.v1.TradingBridge/GetRiskRules',
+            bridgeservice_dot_v1_dot_trading__bridge__pb2.GetRiskRulesRequest.SerializeToString,
+            bridgeservice_dot_v1_dot_trading__bridge__pb2.GetRiskRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EngageKillSwitch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bridgeservice.v1.TradingBridge/EngageKillSwitch',
+            bridgeservice_dot_v1_dot_trading__bridge__pb2.EngageKillSwitchRequest.SerializeToString,
+            bridgeservice_dot_v1_dot_trading__bridge__pb2.EngageKillSwitchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseKillSwitch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bridgeservice.v1.TradingBridge/ReleaseKillSwitch',
+            bridgeservice_dot_v1_dot_trading__bridge__pb2.ReleaseKillSwitchRequest.SerializeToString,
+            bridgeservice_dot_v1_dot_trading__bridge__pb2.ReleaseKillSwitchResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -72,9 +72,11 @@ class TradingBridgeStub:
     looks empty.
     """
     PlaceOrder: _grpc.UnaryUnaryMultiCallable[_trading_bridge_pb2.PlaceOrderRequest, _trading_bridge_pb2.PlaceOrderResponse]
-    """Journals an order, sends it to the exchange once, and says what is known of it. An outcome that is not known
-    is the state UNKNOWN, which is resolved by asking the exchange and never by sending again. FAILED_PRECONDITION
-    where the bridge runs without a database.
+    """Journals an order, sends it to the exchange once, and says what is known of it. What the exchange or a risk rule
+    refuses is in the journal too: the answer is OK, its state REJECTED, and its reason says why. An outcome that is
+    not known is the state UNKNOWN, which is resolved by asking the exchange and never by sending again. An error
+    says that nothing was journalled or sent: INVALID_ARGUMENT for numbers that the market does not take,
+    FAILED_PRECONDITION where the bridge runs without a database.
     """
     CancelOrder: _grpc.UnaryUnaryMultiCallable[_trading_bridge_pb2.CancelOrderRequest, _trading_bridge_pb2.CancelOrderResponse]
     """Asks the exchange to cancel an order. FAILED_PRECONDITION when it has ended already."""
@@ -100,6 +102,16 @@ class TradingBridgeStub:
     """Lists the markets of an exchange, by symbol. Needs no account."""
     GetPortfolioHistory: _grpc.UnaryUnaryMultiCallable[_trading_bridge_pb2.GetPortfolioHistoryRequest, _trading_bridge_pb2.GetPortfolioHistoryResponse]
     """Reads what an account was worth over time, from the snapshots that the bridge has kept."""
+    SetRiskRules: _grpc.UnaryUnaryMultiCallable[_trading_bridge_pb2.SetRiskRulesRequest, _trading_bridge_pb2.SetRiskRulesResponse]
+    """Puts these rules in the place of those that an account, or one of its connectors, had; none ends them all."""
+    GetRiskRules: _grpc.UnaryUnaryMultiCallable[_trading_bridge_pb2.GetRiskRulesRequest, _trading_bridge_pb2.GetRiskRulesResponse]
+    """Reads the rules of an account, or of one of its connectors, and the kill switches that are engaged there."""
+    EngageKillSwitch: _grpc.UnaryUnaryMultiCallable[_trading_bridge_pb2.EngageKillSwitchRequest, _trading_bridge_pb2.EngageKillSwitchResponse]
+    """Refuses new orders of an account, or of one of its connectors, from now on, on every bridge with this database
+    and across restarts, until it is released; cancels what is open where that is asked for. Can be repeated.
+    """
+    ReleaseKillSwitch: _grpc.UnaryUnaryMultiCallable[_trading_bridge_pb2.ReleaseKillSwitchRequest, _trading_bridge_pb2.ReleaseKillSwitchResponse]
+    """Lets orders through again. Can be repeated."""
 
 @_typing.type_check_only
 class TradingBridgeAsyncStub(TradingBridgeStub):
@@ -145,9 +157,11 @@ class TradingBridgeAsyncStub(TradingBridgeStub):
     looks empty.
     """
     PlaceOrder: _aio.UnaryUnaryMultiCallable[_trading_bridge_pb2.PlaceOrderRequest, _trading_bridge_pb2.PlaceOrderResponse]  # type: ignore[assignment]
-    """Journals an order, sends it to the exchange once, and says what is known of it. An outcome that is not known
-    is the state UNKNOWN, which is resolved by asking the exchange and never by sending again. FAILED_PRECONDITION
-    where the bridge runs without a database.
+    """Journals an order, sends it to the exchange once, and says what is known of it. What the exchange or a risk rule
+    refuses is in the journal too: the answer is OK, its state REJECTED, and its reason says why. An outcome that is
+    not known is the state UNKNOWN, which is resolved by asking the exchange and never by sending again. An error
+    says that nothing was journalled or sent: INVALID_ARGUMENT for numbers that the market does not take,
+    FAILED_PRECONDITION where the bridge runs without a database.
     """
     CancelOrder: _aio.UnaryUnaryMultiCallable[_trading_bridge_pb2.CancelOrderRequest, _trading_bridge_pb2.CancelOrderResponse]  # type: ignore[assignment]
     """Asks the exchange to cancel an order. FAILED_PRECONDITION when it has ended already."""
@@ -173,6 +187,16 @@ class TradingBridgeAsyncStub(TradingBridgeStub):
     """Lists the markets of an exchange, by symbol. Needs no account."""
     GetPortfolioHistory: _aio.UnaryUnaryMultiCallable[_trading_bridge_pb2.GetPortfolioHistoryRequest, _trading_bridge_pb2.GetPortfolioHistoryResponse]  # type: ignore[assignment]
     """Reads what an account was worth over time, from the snapshots that the bridge has kept."""
+    SetRiskRules: _aio.UnaryUnaryMultiCallable[_trading_bridge_pb2.SetRiskRulesRequest, _trading_bridge_pb2.SetRiskRulesResponse]  # type: ignore[assignment]
+    """Puts these rules in the place of those that an account, or one of its connectors, had; none ends them all."""
+    GetRiskRules: _aio.UnaryUnaryMultiCallable[_trading_bridge_pb2.GetRiskRulesRequest, _trading_bridge_pb2.GetRiskRulesResponse]  # type: ignore[assignment]
+    """Reads the rules of an account, or of one of its connectors, and the kill switches that are engaged there."""
+    EngageKillSwitch: _aio.UnaryUnaryMultiCallable[_trading_bridge_pb2.EngageKillSwitchRequest, _trading_bridge_pb2.EngageKillSwitchResponse]  # type: ignore[assignment]
+    """Refuses new orders of an account, or of one of its connectors, from now on, on every bridge with this database
+    and across restarts, until it is released; cancels what is open where that is asked for. Can be repeated.
+    """
+    ReleaseKillSwitch: _aio.UnaryUnaryMultiCallable[_trading_bridge_pb2.ReleaseKillSwitchRequest, _trading_bridge_pb2.ReleaseKillSwitchResponse]  # type: ignore[assignment]
+    """Lets orders through again. Can be repeated."""
 
 class TradingBridgeServicer(metaclass=_abc_1.ABCMeta):
     """Turns credentials into live connectors and serves balances, orders and market data through them. Holds them in
@@ -293,9 +317,11 @@ class TradingBridgeServicer(metaclass=_abc_1.ABCMeta):
         request: _trading_bridge_pb2.PlaceOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trading_bridge_pb2.PlaceOrderResponse, _abc.Awaitable[_trading_bridge_pb2.PlaceOrderResponse]]:
-        """Journals an order, sends it to the exchange once, and says what is known of it. An outcome that is not known
-        is the state UNKNOWN, which is resolved by asking the exchange and never by sending again. FAILED_PRECONDITION
-        where the bridge runs without a database.
+        """Journals an order, sends it to the exchange once, and says what is known of it. What the exchange or a risk rule
+        refuses is in the journal too: the answer is OK, its state REJECTED, and its reason says why. An outcome that is
+        not known is the state UNKNOWN, which is resolved by asking the exchange and never by sending again. An error
+        says that nothing was journalled or sent: INVALID_ARGUMENT for numbers that the market does not take,
+        FAILED_PRECONDITION where the bridge runs without a database.
         """
 
     @_abc_1.abstractmethod
@@ -393,5 +419,39 @@ class TradingBridgeServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_trading_bridge_pb2.GetPortfolioHistoryResponse, _abc.Awaitable[_trading_bridge_pb2.GetPortfolioHistoryResponse]]:
         """Reads what an account was worth over time, from the snapshots that the bridge has kept."""
+
+    @_abc_1.abstractmethod
+    def SetRiskRules(
+        self,
+        request: _trading_bridge_pb2.SetRiskRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trading_bridge_pb2.SetRiskRulesResponse, _abc.Awaitable[_trading_bridge_pb2.SetRiskRulesResponse]]:
+        """Puts these rules in the place of those that an account, or one of its connectors, had; none ends them all."""
+
+    @_abc_1.abstractmethod
+    def GetRiskRules(
+        self,
+        request: _trading_bridge_pb2.GetRiskRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trading_bridge_pb2.GetRiskRulesResponse, _abc.Awaitable[_trading_bridge_pb2.GetRiskRulesResponse]]:
+        """Reads the rules of an account, or of one of its connectors, and the kill switches that are engaged there."""
+
+    @_abc_1.abstractmethod
+    def EngageKillSwitch(
+        self,
+        request: _trading_bridge_pb2.EngageKillSwitchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trading_bridge_pb2.EngageKillSwitchResponse, _abc.Awaitable[_trading_bridge_pb2.EngageKillSwitchResponse]]:
+        """Refuses new orders of an account, or of one of its connectors, from now on, on every bridge with this database
+        and across restarts, until it is released; cancels what is open where that is asked for. Can be repeated.
+        """
+
+    @_abc_1.abstractmethod
+    def ReleaseKillSwitch(
+        self,
+        request: _trading_bridge_pb2.ReleaseKillSwitchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trading_bridge_pb2.ReleaseKillSwitchResponse, _abc.Awaitable[_trading_bridge_pb2.ReleaseKillSwitchResponse]]:
+        """Lets orders through again. Can be repeated."""
 
 def add_TradingBridgeServicer_to_server(servicer: TradingBridgeServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

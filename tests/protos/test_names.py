@@ -74,6 +74,10 @@ TRADING_BRIDGE_METHODS = {
     "ListCandles": (f"exchange symbol timeframe start_time {PAGE}", "candles next_page_token"),
     "ListMarkets": (f"exchange symbols {PAGE}", "markets next_page_token"),
     "GetPortfolioHistory": ("account_name start_time end_time interval", "points"),
+    "SetRiskRules": (f"{CONNECTOR} rules", "rules"),
+    "GetRiskRules": (CONNECTOR, "rules kill_switches"),
+    "EngageKillSwitch": (f"{CONNECTOR} reason cancel_open_orders", "kill_switch orders"),
+    "ReleaseKillSwitch": (CONNECTOR, ""),
 }
 
 STREAMS = {"ReinitializeApiKeys", "WatchApiKeys"}
@@ -106,6 +110,8 @@ MESSAGES: dict[str, str] = {
         time""",
     "bridgeservice.v1.Position": """symbol side amount entry_price mark_price unrealized_pnl leverage
         liquidation_price""",
+    "bridgeservice.v1.RiskRule": "kind action limit quote_asset symbols",
+    "bridgeservice.v1.KillSwitch": f"{CONNECTOR} reason cancel_open_orders engage_time",
     "bridgeservice.v1.Ticker": "exchange symbol bid ask last volume time",
     "bridgeservice.v1.OrderBook": "exchange symbol bids asks time",
     "bridgeservice.v1.OrderBookLevel": "price amount",
@@ -140,6 +146,12 @@ ENUMS: dict[str, tuple[str, str]] = {
         "ORDER_STATE_",
         "PENDING UNKNOWN OPEN FILLED CANCELED REJECTED EXPIRED",
     ),
+    "bridgeservice.v1.RiskRuleKind": (
+        "RISK_RULE_KIND_",
+        """ALLOWED_SYMBOLS MAX_ORDER_NOTIONAL MAX_DAILY_NOTIONAL MAX_OPEN_ORDERS MAX_ORDERS_PER_MINUTE
+        READ_ONLY""",
+    ),
+    "bridgeservice.v1.RiskAction": ("RISK_ACTION_", "REFUSE REFUSE_AND_CANCEL WARN"),
     "bridgeservice.v1.PositionSide": ("POSITION_SIDE_", "LONG SHORT"),
     "bridgeservice.v1.MarketType": ("MARKET_TYPE_", "SPOT SWAP FUTURE OPTION"),
 }

@@ -28,13 +28,13 @@ ROLES = {
             ListAuditEvents""",
     },
     "TradingBridge": {
-        "reader": """GetOrder ListOrders ListTrades ListPositions GetTicker ListTickers GetOrderBook
+        "reader": """GetRiskRules GetOrder ListOrders ListTrades ListPositions GetTicker ListTickers GetOrderBook
             ListCandles ListMarkets GetPortfolioHistory""",
         "reader bridge_writer": """GetBridgeInfo ListExchanges GetAccount GetConnector ListConnectors
             GetPortfolio""",
         "trader": """PlaceOrder CancelOrder CancelAllOrders""",
         "operator bridge_writer": """CreateAccount DeleteAccount VerifyConnector""",
-        "admin": """ListAccounts""",
+        "admin": """ListAccounts SetRiskRules EngageKillSwitch ReleaseKillSwitch""",
         "bridge_writer": """AddConnector RemoveConnector""",
     },
 }

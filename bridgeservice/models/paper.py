@@ -1,50 +1,15 @@
-"""TradingBridge's tables, in the schema ``bridge``. Nobody but TradingBridge reads them."""
+"""The tables of the paper exchange."""
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from bridgeservice.enums import InstrumentKind, OrderSide, OrderType, PaperOrderState
-from bridgeservice.exchanges.exchange import Environment
+from bridgeservice.enums import OrderSide, OrderType, PaperOrderState
+from bridgeservice.models.accounts import IN_SCHEMA, Account
 from servicekit.database.models import Base, Timestamps, UuidKey, stored_by_value, utc_now
-
-METADATA = Base.metadata
-"""What the start compares the database with."""
-
-SCHEMA = "bridge"
-_IN_SCHEMA = {"schema": SCHEMA}
-
-
-class Account(UuidKey, Timestamps, Base):
-    """An account by its name, under which everything hangs that is kept of it."""
-
-    __tablename__ = "accounts"
-
-    account_name: Mapped[str] = mapped_column(unique=True)
-
-    __table_args__ = (CheckConstraint("account_name <> ''", name="account_name_not_empty"), _IN_SCHEMA)
-
-
-class Instrument(Base):
-    """A market or a currency as its exchange describes it. Renewed as a whole; nothing refers to a row."""
-
-    __tablename__ = "instruments"
-
-    exchange: Mapped[str] = mapped_column(primary_key=True)
-    environment: Mapped[Environment] = mapped_column(
-        stored_by_value(Environment, "environment"), primary_key=True
-    )
-    kind: Mapped[InstrumentKind] = mapped_column(stored_by_value(InstrumentKind, "kind"), primary_key=True)
-    symbol: Mapped[str] = mapped_column(primary_key=True)
-    """A market's symbol, a currency's code."""
-    payload: Mapped[dict[str, Any]]
-    loaded_at: Mapped[datetime] = mapped_column(default=utc_now, server_default=text("now()"))
-
-    __table_args__ = (_IN_SCHEMA,)
 
 
 class PaperAccount(UuidKey, Timestamps, Base):
@@ -58,7 +23,7 @@ class PaperAccount(UuidKey, Timestamps, Base):
     account_id: Mapped[UUID] = mapped_column(ForeignKey(Account.id, ondelete="RESTRICT"))
     connector_name: Mapped[str]
 
-    __table_args__ = (UniqueConstraint("account_id", "connector_name"), _IN_SCHEMA)
+    __table_args__ = (UniqueConstraint("account_id", "connector_name"), IN_SCHEMA)
 
 
 class PaperBalance(Timestamps, Base):
@@ -78,7 +43,7 @@ class PaperBalance(Timestamps, Base):
         # Bounded above too: to PostgreSQL, NaN is greater than every number.
         CheckConstraint("free >= 0 AND free < 'Infinity'", name="free_not_negative"),
         CheckConstraint("used >= 0 AND used < 'Infinity'", name="used_not_negative"),
-        _IN_SCHEMA,
+        IN_SCHEMA,
     )
 
 
@@ -118,7 +83,7 @@ class PaperOrder(UuidKey, Timestamps, Base):
             postgresql_where=text("state = 'open'"),
         ),
         Index("ix_paper_orders_account", "paper_account_id", "created_at", "id"),
-        _IN_SCHEMA,
+        IN_SCHEMA,
     )
 
 
@@ -142,5 +107,5 @@ class PaperFill(UuidKey, Base):
         CheckConstraint("price > 0 AND price < 'Infinity'", name="price_positive"),
         CheckConstraint("cost = amount * price", name="cost_exact"),
         CheckConstraint("fee >= 0 AND fee < 'Infinity'", name="fee_not_negative"),
-        _IN_SCHEMA,
+        IN_SCHEMA,
     )
