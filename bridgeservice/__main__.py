@@ -14,16 +14,20 @@ from bridgeservice.exchanges import plugins
 from bridgeservice.exchanges.exchange import Environment
 from bridgeservice.exchanges.paper import PAPER, paper_provider
 from bridgeservice.exchanges.registry import Registry
+from bridgeservice.history import History
 from bridgeservice.housekeeping import Housekeeping
+from bridgeservice.ledger_servicer import LedgerServicer
 from bridgeservice.market_data import MarketData
 from bridgeservice.models import METADATA
 from bridgeservice.portfolio import Portfolios
 from bridgeservice.prices import Prices
 from bridgeservice.readings import Readings
+from bridgeservice.retention import Retention
 from bridgeservice.servicer import BridgeServicer, Identity, UseCases
 from bridgeservice.sessions import Sessions
 from bridgeservice.settings import BridgeServiceSettings
 from bridgeservice.single_flight import SingleFlight
+from bridgeservice.snapshots import Snapshots, Terms
 from bridgeservice.store.instruments import InstrumentStore
 from bridgeservice.v1 import trading_bridge_pb2
 from bridgeservice.verification import Verification
@@ -81,10 +85,11 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
         stack.push_async_callback(flights.close)
         accounts = Accounts(sessions, keep_tombstones=settings.tombstone_ttl)
         prices = Prices(calls, flights)
+        portfolios = Portfolios(accounts, Readings(sessions, flights), prices)
         use_cases = UseCases(
             accounts,
             Verification(accounts, sessions, flights),
-            Portfolios(accounts, Readings(sessions, flights), prices),
+            portfolios,
             MarketData(calls, flights),
             Directory(exchanges),
         )
@@ -93,7 +98,8 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
             keyed(token_key.get_secret_value().encode() if token_key else secrets.token_bytes())
         )
         servicer = BridgeServicer(identity, use_cases, exchanges.catalogue, tokens)
-        service = Service(trading_bridge_pb2.DESCRIPTOR.services_by_name["TradingBridge"], servicer)
+        ledger = LedgerServicer(History(database, accounts))
+        service = Service(trading_bridge_pb2.DESCRIPTOR.services_by_name["TradingBridge"], servicer, ledger)
         options = startup.server_options(settings, shares_port=shares_port)
         server = Server([service], options, metrics=metrics)
         housekeeping = Housekeeping(
@@ -101,7 +107,14 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
             connector_ttl=settings.connector_ttl, session_idle=settings.session_idle,
         )  # fmt: skip
         stop = await stack.enter_async_context(startup.serving(server, settings, metrics, ready=ready))
-        await stack.enter_async_context(startup.background(housekeeping.run))
+        loops = [housekeeping.run]
+        if database is not None:
+            terms = Terms(settings.snapshot_interval, settings.snapshot_quote_asset)
+            loops += [
+                Snapshots(database, accounts, portfolios, terms).run,
+                Retention(database, snapshots=settings.snapshot_retention).run,
+            ]
+        await stack.enter_async_context(startup.background(*loops))
         # Only now, so that the bridge serves before ccxt is there; who needs it waits for it.
         exchanges.start()
         await stop.wait()

@@ -83,6 +83,11 @@ class Accounts:
             )
         return connector
 
+    def names_of_connectors(self, account_name: str) -> list[str]:
+        """Which connectors of an account are held here; none, where there is no such account."""
+        account = self._accounts.get(account_name)
+        return sorted(account.connectors) if account else []
+
     def connectors(self, account_name: str, after: str | None, size: int) -> Page[Connector]:
         """Connectors of an account by name. That they were asked for says that they are wanted."""
         account = self.get(account_name)

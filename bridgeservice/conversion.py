@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -10,6 +11,7 @@ from bridgeservice import records
 from bridgeservice.directory import Entry
 from bridgeservice.exchanges import exchange as exchanges
 from bridgeservice.exchanges.exchange import Environment
+from bridgeservice.store.snapshots import Point
 from bridgeservice.v1 import (
     account_pb2,
     balance_pb2,
@@ -59,6 +61,15 @@ def moment(check: Checks, field: str, given: Timestamp) -> datetime:
 def max_age(check: Checks, given: Duration) -> float:
     """In seconds."""
     return check.age("max_age", given.seconds + given.nanos / 1e9)
+
+
+def span(check: Checks, field: str, given: Duration) -> timedelta:
+    """A length of time, which the wire lets be more than there is."""
+    try:
+        return timedelta(seconds=given.seconds, microseconds=given.nanos / 1000)
+    except OverflowError:
+        check.add(field, "is longer than there is time")
+        return timedelta(0)
 
 
 def place_of_time(time: datetime | None) -> bytes | None:
@@ -181,6 +192,24 @@ def market(found: exchanges.Market, exchange_id: str) -> market_pb2.Market:
         max_cost=found.max_cost,
         contract_size=found.contract_size,
     )
+
+
+def point(found: Point) -> portfolio_pb2.PortfolioPoint:
+    return portfolio_pb2.PortfolioPoint(
+        time=found.time,
+        value=number(found.value),
+        quote_asset=found.quote_asset,
+        balances=[
+            balance_pb2.Balance(asset=asset, **{name: number(amount) for name, amount in amounts.items()})
+            for asset, amounts in found.balances.items()
+        ],
+        complete=found.complete,
+    )
+
+
+def number(value: Decimal | None) -> str:
+    """A number as numbers are written here; empty for one that is not known."""
+    return "" if value is None else format(value, "f")
 
 
 def _balance(found: exchanges.Balance, within: records.Holding) -> balance_pb2.Balance:

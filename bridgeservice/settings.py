@@ -10,6 +10,7 @@ from pydantic_settings import SettingsConfigDict
 
 from bridgeservice.exchanges.options import Options
 from bridgeservice.exchanges.paper import PAPER, STARTING_BALANCES, PaperOptions
+from bridgeservice.validation import LONGEST_ASSET
 from servicekit.catalogue import Catalogue
 from servicekit.config import Address, Duration, PositiveDuration, ServiceSettings, StringMap
 from servicekit.errors import SettingsError
@@ -69,6 +70,15 @@ class BridgeServiceSettings(ServiceSettings):
 
     session_idle: PositiveDuration = Field(10 * _A_MINUTE, le=_A_DAY)
     """How long a connector stays ready for use once nobody uses it; then it goes back to rest."""
+
+    snapshot_interval: PositiveDuration = Field(timedelta(minutes=15), ge=_A_MINUTE, le=_A_DAY)
+    """How often what each connector holds is remembered, for GetPortfolioHistory; needs a database."""
+
+    snapshot_quote_asset: str = Field("USDT", min_length=1, max_length=LONGEST_ASSET)
+    """The asset in which snapshots are valued."""
+
+    snapshot_retention: PositiveDuration = Field(2 * _A_YEAR, le=20 * _A_YEAR)
+    """How long snapshots are kept."""
 
     page_token_key: SecretStr | None = None
     """What page tokens are authenticated with. When it is not set, a random key: then a token is good for this

@@ -15,6 +15,7 @@ from bridgeservice.exchanges import paper_orders
 from bridgeservice.exchanges.exchange import Balance, Owner, Permission, Permissions, Ticker
 from bridgeservice.exchanges.paper_orders import OrderRequest, PaperOrder
 from bridgeservice.exchanges.paper_prices import Clock, Prices, Waiting
+from bridgeservice.needs import required
 from bridgeservice.store import paper as store
 from servicekit.database.engine import Connection, Database
 from servicekit.database.reads import Executor
@@ -181,13 +182,7 @@ class PaperSession:
         return found
 
     def _needed(self) -> Database:
-        if self._database is None:
-            raise FailedPrecondition(
-                "paper keeps balances and orders in PostgreSQL, and this bridge runs without a database: "
-                "set BRIDGESERVICE_DATABASE_URL.",
-                reason="DATABASE_REQUIRED",
-            )
-        return self._database
+        return required(self._database, "paper keeps balances and orders")
 
 
 def _price_for(order: PaperOrder, ticker: Ticker) -> Decimal | None:

@@ -1,9 +1,10 @@
 """The table of accounts: the parents of all that is kept of them."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Text, column, func, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridgeservice import models
@@ -17,3 +18,17 @@ async def ensure(connection: AsyncConnection, account_name: str) -> UUID:
     found = await connection.execute(select(_table.id).where(_table.account_name == account_name))
     account_id: UUID = found.scalar_one()
     return account_id
+
+
+async def ensure_all(connection: AsyncConnection, account_names: Sequence[str]) -> dict[str, UUID]:
+    """The same for many, by their names."""
+    # In one order, so that two who make the same accounts never wait for each other.
+    names = literal(sorted(account_names), ARRAY(Text))
+    given = func.unnest(names).table_valued(column("account_name", Text)).render_derived(name="given")
+    await connection.execute(
+        insert(_table).from_select(["account_name"], select(given.c.account_name)).on_conflict_do_nothing()
+    )
+    rows = await connection.execute(
+        select(_table.account_name, _table.id).where(_table.account_name == func.any(names))
+    )
+    return {row.account_name: row.id for row in rows}

@@ -14,6 +14,8 @@ import pytest
 from bridgeservice.accounts import Accounts
 from bridgeservice.directory import Directory
 from bridgeservice.exchange_calls import ExchangeCalls
+from bridgeservice.history import History
+from bridgeservice.ledger_servicer import LedgerServicer
 from bridgeservice.market_data import MarketData
 from bridgeservice.portfolio import Portfolios
 from bridgeservice.prices import Prices
@@ -27,6 +29,7 @@ from bridgeservice.v1.credentials_pb2 import Credentials
 from bridgeservice.v1.portfolio_pb2 import ConnectorPortfolio
 from bridgeservice.v1.trading_bridge_pb2_grpc import TradingBridgeStub
 from bridgeservice.verification import Verification
+from servicekit.database.engine import Database
 from servicekit.paging import PageTokens, keyed
 from servicekit.rpc.binding import Service
 from servicekit.rpc.interceptors import Admission
@@ -89,9 +92,12 @@ async def running(
     most_at_once: int = 2000,
     idle: timedelta = timedelta(minutes=10),
     around: Callable[[BridgeServicer], object] = lambda servicer: servicer,
+    database: Database | None = None,
     **options: Any,
 ) -> AsyncIterator[Bridge]:
-    """A bridge that holds nothing yet; ``around`` is put between its servicer and the socket."""
+    """A bridge that holds nothing yet; ``around`` is put between its servicer and the socket. It remembers things
+    where it is given a database.
+    """
     exchanges = FakeExchanges()
     calls = ExchangeCalls(exchanges, timeout=longest, most_at_once=most_at_once)
     sessions, flights = Sessions(calls, idle=idle), SingleFlight()
@@ -108,8 +114,9 @@ async def running(
     tokens = PageTokens(keyed(secrets.token_bytes()))
     servicer = BridgeServicer(identity, use_cases, exchanges.catalogue, tokens)
     contract = pb.DESCRIPTOR.services_by_name["TradingBridge"]
+    ledger = LedgerServicer(History(database, accounts))
     server = Server(
-        [Service(contract, around(servicer))], replace(quick(), max_concurrent_rpcs=10_000, **options)
+        [Service(contract, around(servicer), ledger)], replace(quick(), max_concurrent_rpcs=10_000, **options)
     )
     await server.start()
     await server.set_serving()
