@@ -138,7 +138,9 @@ def test_two_servicers_with_the_same_method_stop_the_start() -> None:
         async def GetEcho(self, _request: Any, _call: Call) -> Any:  # noqa: N802
             return Echo()
 
-    with pytest.raises(StartupError, match=r"Probe and Twin both serve GetEcho of keybridge.probe.v1.Probe\."):
+    with pytest.raises(
+        StartupError, match=r"Probe and Twin both serve GetEcho of keybridge.probe.v1.Probe\."
+    ):
         Server([Service(PROBE, Probe(), Twin())], quick())
 
 
