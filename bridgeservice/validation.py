@@ -30,6 +30,10 @@ class Checks(Violations):
         """The name of an account or a connector."""
         return self.text(field, value, longest=LONGEST_NAME, required=True)
 
+    def optional_name(self, field: str, value: str) -> str:
+        """The same, or none."""
+        return self.text(field, value, longest=LONGEST_NAME)
+
     def names(self, field: str, values: list[str]) -> list[str]:
         """Some names, or none."""
         if self._few(field, values):
@@ -64,16 +68,20 @@ class Checks(Violations):
             self.text(field, value, longest=symbols.LONGEST)
         return value
 
-    def symbols(self, values: list[str]) -> list[str]:
+    def symbols(self, values: list[str], field: str = "symbols") -> list[str]:
         """Some markets' names, or none."""
-        if self._few("symbols", values):
+        if self._few(field, values):
             for place, value in enumerate(values):
-                self.symbol(f"symbols[{place}]", value)
+                self.symbol(f"{field}[{place}]", value)
         return values
 
     def asset(self, field: str, value: str) -> str:
         """An asset's code, or none."""
         return self.text(field, value, longest=LONGEST_ASSET)
+
+    def required_asset(self, field: str, value: str) -> str:
+        """An asset's code."""
+        return self.text(field, value, longest=LONGEST_ASSET, required=True)
 
     def depth(self, value: int) -> int:
         """How many levels: as many as a page has."""

@@ -43,6 +43,8 @@ class Order(UuidKey, Timestamps, SoftDelete, Base):
     amount: Mapped[Decimal]
     price: Mapped[Decimal | None]
     """The limit."""
+    notionals: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'::jsonb"))
+    """What it was worth when it was placed, as decimal strings, by the assets in which risk rules count."""
     state: Mapped[OrderState] = mapped_column(
         stored_by_value(OrderState, "state"),
         default=OrderState.PENDING,

@@ -20,6 +20,15 @@ async def ensure(connection: AsyncConnection, account_name: str) -> UUID:
     return account_id
 
 
+async def hold(connection: AsyncConnection, account_name: str) -> UUID:
+    """The same, and nobody else's to hold until the transaction ends. What hangs on it can still be written."""
+    await ensure(connection, account_name)
+    # A statement of its own: only the next one is sure to see what whoever held it before has committed.
+    held = select(_table.id).where(_table.account_name == account_name).with_for_update(key_share=True)
+    account_id: UUID = (await connection.execute(held)).scalar_one()
+    return account_id
+
+
 async def ensure_all(connection: AsyncConnection, account_names: Sequence[str]) -> dict[str, UUID]:
     """The same for many, by their names."""
     # In one order, so that two who make the same accounts never wait for each other.

@@ -31,6 +31,7 @@ CREATE TABLE bridge.orders (
     params jsonb DEFAULT '{}'::jsonb NOT NULL,
     amount numeric NOT NULL,
     price numeric,
+    notionals jsonb DEFAULT '{}'::jsonb NOT NULL,
     state varchar(64) DEFAULT 'pending' NOT NULL,
     reason text,
     filled numeric DEFAULT '0' NOT NULL,
