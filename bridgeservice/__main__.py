@@ -98,7 +98,7 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
             keyed(token_key.get_secret_value().encode() if token_key else secrets.token_bytes())
         )
         servicer = BridgeServicer(identity, use_cases, exchanges.catalogue, tokens)
-        ledger = LedgerServicer(History(database, accounts))
+        ledger = LedgerServicer(History(database, accounts), tokens)
         service = Service(trading_bridge_pb2.DESCRIPTOR.services_by_name["TradingBridge"], servicer, ledger)
         options = startup.server_options(settings, shares_port=shares_port)
         server = Server([service], options, metrics=metrics)

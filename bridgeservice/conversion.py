@@ -1,6 +1,6 @@
 """Between the contract's messages and what use cases speak of: the only file that knows both."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -20,8 +20,10 @@ from bridgeservice.v1 import (
     environment_pb2,
     exchange_pb2,
     market_pb2,
+    order_pb2,
     permissions_pb2,
     portfolio_pb2,
+    trade_pb2,
 )
 from bridgeservice.validation import Checks
 from servicekit.credentials import Credentials
@@ -205,6 +207,26 @@ def point(found: Point) -> portfolio_pb2.PortfolioPoint:
         ],
         complete=found.complete,
     )
+
+
+def trade(found: records.Trade) -> trade_pb2.Trade:
+    return trade_pb2.Trade(
+        trade_id=str(found.id),
+        exchange_trade_id=found.exchange_trade_id,
+        order_id=str(found.order_id) if found.order_id else "",
+        symbol=found.symbol,
+        side=f"ORDER_SIDE_{found.side.name}",
+        amount=number(found.amount),
+        price=number(found.price),
+        cost=number(found.cost),
+        fees=fees(found.fees),
+        time=found.traded_at,
+    )
+
+
+def fees(found: Mapping[str, str]) -> list[order_pb2.Fee]:
+    """By asset."""
+    return [order_pb2.Fee(asset=asset, amount=amount) for asset, amount in sorted(found.items())]
 
 
 def number(value: Decimal | None) -> str:

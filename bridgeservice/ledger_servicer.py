@@ -4,9 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 from bridgeservice import conversion
 from bridgeservice.history import History
+from bridgeservice.records import TradeFilter
 from bridgeservice.store.snapshots import Range
 from bridgeservice.v1 import trading_bridge_pb2 as pb
 from bridgeservice.validation import Checks
+from servicekit import paging
+from servicekit.paging import NotAToken, PageTokens, Position
 from servicekit.rpc.call import Call
 
 MOST_POINTS = 1000
@@ -18,8 +21,35 @@ _SHORTEST_INTERVAL = timedelta(minutes=1)
 class LedgerServicer:
     """Serves, of ``bridgeservice.v1.TradingBridge``, what asks no exchange."""
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, tokens: PageTokens) -> None:
         self._history = history
+        self._tokens = tokens
+
+    async def ListTrades(self, request: pb.ListTradesRequest, _call: Call) -> pb.ListTradesResponse:
+        check = Checks()
+        account_name = check.name("account_name", request.account_name)
+        start = request.start_time if request.HasField("start_time") else None
+        wanted = TradeFilter(
+            connector_name=check.optional_name("connector_name", request.connector_name),
+            symbol=check.symbol("symbol", request.symbol) if request.symbol else "",
+            since=conversion.moment(check, "start_time", start) if start else None,
+        )
+        size = check.page_size(request.page_size)
+        listing, place = self._place(check, request)
+        check.refuse()
+        page = await self._history.trades(account_name, wanted, after=place, size=size)
+        return pb.ListTradesResponse(
+            trades=[conversion.trade(each) for each in page.rows],
+            next_page_token=self._tokens.write(paging.packed(page.next), listing),
+        )
+
+    def _place(self, check: Checks, request: pb.ListTradesRequest) -> tuple[bytes, Position | None]:
+        listing = paging.listing(request)
+        try:
+            return listing, paging.unpacked(self._tokens.read(request.page_token, listing))
+        except NotAToken:
+            check.add("page_token", "is not a token of this list with these filters; begin without one")
+            return listing, None
 
     async def GetPortfolioHistory(
         self, request: pb.GetPortfolioHistoryRequest, _call: Call
@@ -28,7 +58,7 @@ class LedgerServicer:
         account_name = check.name("account_name", request.account_name)
         wanted = _range(check, request)
         check.refuse()
-        points = await self._history.of(account_name, wanted)
+        points = await self._history.points(account_name, wanted)
         return pb.GetPortfolioHistoryResponse(points=[conversion.point(each) for each in points])
 
 

@@ -49,6 +49,14 @@ class Trade(UuidKey, Timestamps, SoftDelete, Base):
             "id",
             postgresql_where=text("NOT is_deleted"),
         ),
+        Index(
+            "ix_trades_symbol",
+            "account_id",
+            "symbol",
+            "traded_at",
+            "id",
+            postgresql_where=text("NOT is_deleted"),
+        ),
         Index("ix_trades_order", "order_id"),
         IN_SCHEMA,
     )

@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridgeservice import models
+from servicekit.database.reads import Executor
 
 _table = models.Account
 
@@ -18,6 +19,13 @@ async def ensure(connection: AsyncConnection, account_name: str) -> UUID:
     found = await connection.execute(select(_table.id).where(_table.account_name == account_name))
     account_id: UUID = found.scalar_one()
     return account_id
+
+
+async def find(executor: Executor, account_name: str) -> UUID | None:
+    """The account's id, if anything is kept of it."""
+    rows = await executor.execute(select(_table.id).where(_table.account_name == account_name))
+    found: UUID | None = rows.scalar_one_or_none()
+    return found
 
 
 async def hold(connection: AsyncConnection, account_name: str) -> UUID:

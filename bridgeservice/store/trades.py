@@ -6,16 +6,27 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Numeric, Text, Uuid, bindparam, text
+from sqlalchemy import Numeric, Text, Uuid, bindparam, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bridgeservice import models
 from bridgeservice.exchanges.orders import ExchangeTrade, Fee
+from bridgeservice.records import Trade, TradeFilter
+from bridgeservice.store import accounts
+from servicekit.database.pages import Within, fetch_page
+from servicekit.database.reads import Executor
+from servicekit.paging import Page, Position
 
 BATCH: Final = 1000
 """Rows a statement."""
 
 _TIME = TIMESTAMP(timezone=True)
+_table = models.Trade
+_COLUMNS: Final = (
+    *(_table.id, _table.exchange_trade_id, _table.order_id, _table.symbol, _table.side),
+    *(_table.amount, _table.price, _table.cost, _table.fees, _table.traded_at),
+)
 
 
 async def apply(
@@ -48,6 +59,35 @@ async def adopt(connection: AsyncConnection, order_id: UUID) -> None:
     """Give an order those trades that came before it was known, and fill it with them."""
     await connection.execute(_ADOPTION, {"id": order_id})
     await fill(connection, [order_id])
+
+
+async def page(
+    executor: Executor, account_name: str, wanted: TradeFilter, *, after: Position | None, size: int
+) -> Page[Trade]:
+    """An account's trades, the newest first."""
+    account_id = await accounts.find(executor, account_name)
+    if account_id is None:
+        return Page([], None)
+    query = select(*_COLUMNS).where(_table.account_id == account_id, ~_table.is_deleted)
+    if wanted.since is not None:
+        query = query.where(_table.traded_at >= wanted.since)
+    filters: list[Within] = [
+        (column, value)
+        for column, value in ((_table.symbol, wanted.symbol), (_table.connector_name, wanted.connector_name))
+        if value
+    ]
+    for column, value in filters[1:]:
+        query = query.where(column == value)
+    return await fetch_page(
+        executor,
+        query,
+        (_table.traded_at, _table.id),
+        lambda row: Trade(*row),
+        after=after,
+        size=size,
+        newest_first=True,
+        within=filters[0] if filters else None,
+    )
 
 
 def summed(fees: Iterable[Fee]) -> Mapping[str, str]:

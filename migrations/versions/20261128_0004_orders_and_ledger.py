@@ -182,6 +182,10 @@ INDEXES = (
     CREATE INDEX ix_trades_connector ON bridge.trades (account_id, connector_name, traded_at, id)
         WHERE NOT is_deleted
     """,
+    """
+    CREATE INDEX ix_trades_symbol ON bridge.trades (account_id, symbol, traded_at, id)
+        WHERE NOT is_deleted
+    """,
     "CREATE INDEX ix_trades_order ON bridge.trades (order_id)",
     "CREATE INDEX ix_portfolio_snapshots_age ON bridge.portfolio_snapshots (bucket)",
     "CREATE INDEX ix_portfolio_snapshots_bucket ON bridge.portfolio_snapshots (account_id, bucket)",

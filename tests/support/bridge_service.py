@@ -114,7 +114,7 @@ async def running(
     tokens = PageTokens(keyed(secrets.token_bytes()))
     servicer = BridgeServicer(identity, use_cases, exchanges.catalogue, tokens)
     contract = pb.DESCRIPTOR.services_by_name["TradingBridge"]
-    ledger = LedgerServicer(History(database, accounts))
+    ledger = LedgerServicer(History(database, accounts), tokens)
     server = Server(
         [Service(contract, around(servicer), ledger)], replace(quick(), max_concurrent_rpcs=10_000, **options)
     )
