@@ -29,6 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridgeservice import models
 from bridgeservice.exchanges.exchange import Balance
+from bridgeservice.store import accounts
 from servicekit.database.reads import Executor
 
 _table = models.PortfolioSnapshot
@@ -127,8 +128,11 @@ async def points(executor: Executor, account_name: str, wanted: Range, held: Seq
     A connector is missing in a span, which is then not complete, between its first and its last snapshot of the
     range, and also after the last one when it is among those that are ``held`` now.
     """
+    account_id = await accounts.find(executor, account_name)
+    if account_id is None:
+        return []
     values = {
-        "account_name": account_name,
+        "account_id": account_id,
         "start": wanted.start,
         "end": wanted.end,
         "interval": wanted.interval,
@@ -166,7 +170,7 @@ _HISTORY: Final = text(
                date_bin(:interval, bucket, :epoch) AS span,
                connector_name, taken_at, quote_asset, value, balances, complete
           FROM bridge.portfolio_snapshots
-         WHERE account_id = (SELECT id FROM bridge.accounts WHERE account_name = :account_name)
+         WHERE account_id = :account_id
            AND bucket >= :start AND bucket < :end
          ORDER BY span, connector_name, bucket DESC
     ), lives AS (
@@ -213,7 +217,7 @@ _HISTORY: Final = text(
 ).bindparams(
     bindparam("epoch", _EPOCH, _TIME),
     bindparam("interval", type_=Interval),
-    bindparam("account_name", type_=Text),
+    bindparam("account_id", type_=Uuid),
     bindparam("start", type_=_TIME),
     bindparam("end", type_=_TIME),
     bindparam("held", type_=ARRAY(Text)),

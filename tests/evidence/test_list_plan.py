@@ -5,14 +5,12 @@ The statements are those that the store really sends, caught on their way and ex
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import grpc
 import pytest
-from sqlalchemy import event, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import text
 
 from keyservice.enums import BridgeState
 from keyservice.records import Caller
@@ -26,6 +24,7 @@ from servicekit.database.engine import Database
 from servicekit.database.options import DatabaseOptions
 from servicekit.database.url import parse_url
 from servicekit.paging import Position
+from tests.support.plans import Plan, explain
 from tests.support.postgres import ThrowAwayPostgres
 from tests.support.service_process import StartService
 
@@ -75,17 +74,6 @@ TWO_FILTERS = {
 }
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What PostgreSQL did for one page."""
-
-    nodes: frozenset[str]
-    buffers: int
-    rows: int
-    discarded: int
-    """Rows that were read and then did not fit the filter."""
-
-
 @pytest.fixture(scope="module")
 def full_server() -> Iterator[ThrowAwayPostgres]:
     server = ThrowAwayPostgres()
@@ -107,39 +95,11 @@ async def database(full_server: ThrowAwayPostgres) -> AsyncIterator[Database]:
     await database.close()
 
 
-class Statements:
-    """What goes over a connection, with its parameters."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self.sent: list[tuple[str, Any]] = []
-        event.listen(connection.sync_connection, "before_cursor_execute", self._note)
-
-    def _note(self, _c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
-        self.sent.append((statement, parameters))
-
-
-async def explain(database: Database, wanted: Filter, after: Position | None) -> Plan:
-    async with database.autocommit() as connection:
-        statements = Statements(connection)
-        await api_key_lists.page(connection, Caller("anyone"), wanted, after=after, size=PAGE)
-        [(statement, parameters)] = statements.sent
-        explained = await connection.exec_driver_sql(
-            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters
-        )
-        [whole] = explained.scalar_one()
-    nodes = list(_nodes(whole["Plan"]))
-    return Plan(
-        frozenset(node["Node Type"] for node in nodes),
-        whole["Plan"]["Shared Hit Blocks"] + whole["Plan"]["Shared Read Blocks"],
-        int(whole["Plan"]["Actual Rows"]),
-        sum(int(node.get("Rows Removed by Filter", 0)) for node in nodes),
+async def explained(database: Database, wanted: Filter, after: Position | None) -> Plan:
+    return await explain(
+        database,
+        lambda connection: api_key_lists.page(connection, Caller("anyone"), wanted, after=after, size=PAGE),
     )
-
-
-def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for child in plan.get("Plans", ()):
-        yield from _nodes(child)
 
 
 async def last_page(database: Database, wanted: Filter) -> Position:
@@ -162,9 +122,9 @@ async def last_page(database: Database, wanted: Filter) -> Position:
 
 
 async def first_and_last(database: Database, wanted: Filter) -> tuple[Plan, Plan]:
-    await explain(database, wanted, None)  # what the session reads of the catalogue is not the page's
-    first = await explain(database, wanted, None)
-    return first, await explain(database, wanted, await last_page(database, wanted))
+    await explained(database, wanted, None)  # what the session reads of the catalogue is not the page's
+    first = await explained(database, wanted, None)
+    return first, await explained(database, wanted, await last_page(database, wanted))
 
 
 @pytest.mark.parametrize("name", FILTERS)
