@@ -29,9 +29,9 @@ async def fetch_page(
     """The rows behind ``after``, the oldest first unless it is to be the other way round.
 
     ``within`` are the filters whose index is to lead: its first columns, and their values. They are written as ranges
-    and take part in the order, which only that index has. Written as equations they would leave the planner free to walk through the
-    index on time instead, past all older rows of others, which it takes to be few: measured on 200,000 rows, a page
-    of an exchange whose keys came late then read 6,931 buffers instead of 8.
+    and take part in the order, which only that index has. Written as equations they would leave the planner free to
+    walk through the index on time instead, past all older rows of others, which it takes to be few: measured on
+    200,000 rows, a page of an exchange whose keys came late then read 6,931 buffers instead of 8.
     """
     columns: list[Any] = [*keyset]
     reached: list[Any] = [] if after is None else [after.time, after.id]
