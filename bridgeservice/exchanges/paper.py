@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Final
+from uuid import UUID
 
 from bridgeservice.exchanges.exchange import Candle, Environment, Exchange, Market, OrderBook, Owner, Ticker
 from bridgeservice.exchanges.paper_prices import Clock, Prices, RealPrices, SyntheticPrices
@@ -99,6 +100,9 @@ class PaperExchange:
     ) -> Sequence[Candle]:
         await self._interfere()
         return await self._prices.candles(symbol, timeframe, since, limit)
+
+    def client_order_id(self, order_id: UUID) -> str:
+        return str(order_id)
 
     def session(self, credentials: Credentials, owner: Owner) -> PaperSession:
         """Whatever the credentials are: what is there belongs to the owner."""

@@ -1,4 +1,4 @@
-"""Orders on the paper exchange: what is asked for, what was made of it, and what that does to the balances.
+"""Orders on the paper exchange: what was made of a ticket, what that does to the balances, and how it is told.
 
 All of it is exact: an amount times a price has as many digits as it needs, and is never rounded.
 """
@@ -11,8 +11,9 @@ from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation,
 from typing import Final, TypeAlias, cast
 from uuid import UUID
 
-from bridgeservice.enums import OrderSide, OrderType, PaperOrderState
+from bridgeservice.enums import OrderSide, OrderState, OrderType, PaperOrderState
 from bridgeservice.exchanges.exchange import Market
+from bridgeservice.exchanges.orders import ExchangeOrder, ExchangeTrade, Fee, Ticket
 from servicekit.errors import InvalidArgument, Violation
 
 # More digits than checked amounts can ever come to; should they all the same, that raises and rounds nothing.
@@ -21,17 +22,11 @@ EXACT: Final = Context(prec=400, traps=[Inexact, InvalidOperation, Overflow, Div
 _NUMBER = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?")
 
 
-@dataclass(frozen=True, slots=True)
-class OrderRequest:
-    """An order that is asked for. Numbers are decimal strings; a market order has no price."""
-
-    symbol: str
-    side: OrderSide
-    type: OrderType
-    amount: str
-    price: str = ""
-    client_order_id: str | None = None
-    """Unique within the connector, where it is given."""
+_STATES: Final[Mapping[PaperOrderState, OrderState]] = {
+    PaperOrderState.OPEN: OrderState.OPEN,
+    PaperOrderState.FILLED: OrderState.FILLED,
+    PaperOrderState.CANCELED: OrderState.CANCELED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +82,15 @@ Changes: TypeAlias = Mapping[str, Change]
 """By asset."""
 
 
-def check(request: OrderRequest, market: Market) -> tuple[Decimal, Decimal | None]:
+def check(ticket: Ticket, market: Market) -> tuple[Decimal, Decimal | None]:
     """The amount and the limit as numbers; refused unless the market takes them as they are."""
     violations: list[Violation] = []
     with localcontext(EXACT):
-        amount = _number("amount", request.amount, violations)
+        amount = _number("amount", ticket.amount, violations)
         price = None
-        if request.type is OrderType.LIMIT:
-            price = _number("price", request.price, violations)
-        elif request.price:
+        if ticket.type is OrderType.LIMIT:
+            price = _number("price", ticket.price, violations)
+        elif ticket.price:
             violations.append(
                 Violation("price", "a market order takes the price that it finds: leave it out")
             )
@@ -155,6 +150,45 @@ def together(several: Iterable[Changes]) -> Changes:
                 before = total.get(asset, Change())
                 total[asset] = Change(before.free + change.free, before.used + change.used)
     return total
+
+
+def told(order: PaperOrder) -> ExchangeOrder:
+    """The order as an exchange tells of it."""
+    done = order.fill
+    return ExchangeOrder(
+        id=str(order.id),
+        symbol=order.symbol,
+        state=_STATES[order.state],
+        client_order_id=order.client_order_id or "",
+        side=order.side,
+        type=order.type,
+        amount=_text(order.amount),
+        price="" if order.price is None else _text(order.price),
+        filled="0" if done is None else _text(order.amount),
+        average_price="" if done is None else _text(done.price),
+        cost="0" if done is None else _text(done.cost),
+        fees=() if done is None else (Fee(done.fee_asset, _text(done.fee)),),
+        time=order.created_at,
+    )
+
+
+def trade(order: PaperOrder, done: PaperFill) -> ExchangeTrade:
+    """The fill as an exchange tells of it. There is one for each order, so it goes by the order's id."""
+    return ExchangeTrade(
+        id=str(order.id),
+        order_id=str(order.id),
+        symbol=order.symbol,
+        side=order.side,
+        amount=_text(order.amount),
+        price=_text(done.price),
+        cost=_text(done.cost),
+        time=done.time,
+        fees=(Fee(done.fee_asset, _text(done.fee)),),
+    )
+
+
+def _text(number: Decimal) -> str:
+    return format(number, "f")
 
 
 def _number(field: str, text: str, violations: list[Violation]) -> Decimal | None:

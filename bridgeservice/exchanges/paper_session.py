@@ -1,24 +1,46 @@
 """A connector of the paper exchange: its balances and orders, in PostgreSQL, matched against prices.
 
 An order that can be filled at once is, as a whole: a market order or a limit that the market meets. Others wait with
-what they need set aside, and are matched when anyone next looks. Each change is one transaction under the lock of
-the connector's own row, and prices are asked for outside of it.
+what they need set aside, and are matched when anyone next looks; one that may not wait is canceled at once. Each
+change is one transaction under the lock of the connector's own row, and prices are asked for outside of it.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID, uuid4
 
-from bridgeservice.enums import OrderSide, OrderType, PaperOrderState
+from bridgeservice.enums import OrderSide, OrderType, PaperOrderState, TimeInForce
 from bridgeservice.exchanges import paper_orders
 from bridgeservice.exchanges.exchange import Balance, Owner, Permission, Permissions, Ticker
-from bridgeservice.exchanges.paper_orders import OrderRequest, PaperOrder
+from bridgeservice.exchanges.orders import (
+    ExchangeOrder,
+    ExchangeTrade,
+    Position,
+    Reference,
+    Refusal,
+    Ticket,
+)
+from bridgeservice.exchanges.paper_orders import PaperOrder
 from bridgeservice.exchanges.paper_prices import Clock, Prices, Waiting
 from bridgeservice.store import paper as store
 from servicekit.database.engine import Connection, Database
-from servicekit.database.reads import Executor
-from servicekit.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from servicekit.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    KeybridgeError,
+    NotFound,
+    Unavailable,
+    Violation,
+)
+
+_MAY_NOT_WAIT = frozenset({TimeInForce.IOC, TimeInForce.FOK})
+
+
+class _TooLittleError(Exception):
+    """The account cannot pay for an order; what was written for it is undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,48 +89,77 @@ class PaperSession:
     async def close(self) -> None:
         """There is nothing to forget."""
 
-    async def place(self, request: OrderRequest) -> PaperOrder:
-        """Fill the order at once, or let it wait."""
-        await self._interfere()
-        await self._match()
-        order = await self._new_order(request)
-        at = _price_for(order, await self._prices.ticker(order.symbol))
-        async with self._needed().transaction() as connection:
-            return await self._add(connection, order, at)
+    async def place(self, ticket: Ticket) -> ExchangeOrder | Refusal:
+        """Fill the order at once, or let it wait, or say why not."""
+        try:
+            await self._interfere()
+            await self._match()
+            order = await self._new_order(ticket)
+            at = _price_for(order, await self._prices.ticker(order.symbol))
+            if at is not None and ticket.post_only:
+                raise FailedPrecondition(
+                    "paper would fill this order at once, which it asks not to be.",
+                    reason="ORDER_IMMEDIATELY_FILLABLE",
+                )
+        except KeybridgeError as error:
+            return Refusal(error)  # whatever it was, nothing of the order is written yet
+        if at is None and ticket.time_in_force in _MAY_NOT_WAIT:
+            order = replace(order, state=PaperOrderState.CANCELED)
+        try:
+            async with self._needed().transaction() as connection:
+                return paper_orders.told(await self._add(connection, order, at))
+        except _TooLittleError:
+            spent = order.quote if order.side is OrderSide.BUY else order.base
+            return Refusal(
+                FailedPrecondition(
+                    f"The account has too little {spent} for this order.", reason="INSUFFICIENT_FUNDS"
+                )
+            )
 
-    async def cancel(self, order_id: UUID) -> PaperOrder:
+    async def cancel(self, order: Reference) -> None:
         """Take back an order that waits, with what was set aside for it."""
         await self._interfere()
         await self._match()
         async with self._needed().transaction() as connection:
             paper_id = await self._lock(connection)
-            canceled = await store.end(connection, paper_id, [order_id], PaperOrderState.CANCELED)
-            for order in canceled:
-                await store.change(connection, paper_id, paper_orders.release(order))
-            found = await self._find(connection, order_id)
+            found = await store.order(connection, self._owner, order)
+            if found is None:
+                raise NotFound("paper has no such order.", reason="ORDER_NOT_FOUND")
+            canceled = await store.end(connection, paper_id, [found.id], PaperOrderState.CANCELED)
+            for each in canceled:
+                await store.change(connection, paper_id, paper_orders.release(each))
         if not canceled:
             raise FailedPrecondition(
                 f"This order is {found.state.value}: only an open one can be canceled.",
                 reason="ORDER_NOT_OPEN",
             )
-        return found
 
-    async def order(self, order_id: UUID) -> PaperOrder:
+    async def order(self, order: Reference) -> ExchangeOrder | None:
         await self._interfere()
         await self._match()
-        return await self._find(self._needed().reads, order_id)
+        found = await store.order(self._needed().reads, self._owner, order)
+        return None if found is None else paper_orders.told(found)
 
-    async def open_orders(self) -> Sequence[PaperOrder]:
+    async def open_orders(self, symbol: str | None = None) -> Sequence[ExchangeOrder]:
         """Those that wait, the oldest first."""
         await self._interfere()
         await self._match()
-        return await store.open_orders(self._needed().reads, self._owner)
+        found = await store.open_orders(self._needed().reads, self._owner)
+        return [paper_orders.told(each) for each in found if symbol in (None, each.symbol)]
 
-    async def trades(self) -> Sequence[PaperOrder]:
-        """The last orders that were filled, in the order in which they were."""
+    async def trades(self, symbol: str | None, since: datetime, limit: int) -> Sequence[ExchangeTrade]:
         await self._interfere()
         await self._match()
-        return await store.filled_orders(self._needed().reads, self._owner)
+        found = await store.fills(self._needed().reads, self._owner, symbol, since, limit)
+        return [paper_orders.trade(order, fill) for order, fill in found]
+
+    async def positions(self) -> Sequence[Position]:
+        """It trades nothing but spot."""
+        return ()
+
+    async def cancel_all_after(self, pause: timedelta) -> None:
+        del pause
+        raise FailedPrecondition("paper has no switch that cancels orders later.", reason="NOT_SUPPORTED")
 
     async def _match(self) -> None:
         """Fill what waits and has met its price since; without anything that does, one read."""
@@ -126,18 +177,19 @@ class PaperSession:
                 await store.add_fills(connection, fills)
                 await store.change(connection, paper_id, paper_orders.together(changes))
 
-    async def _new_order(self, request: OrderRequest) -> PaperOrder:
+    async def _new_order(self, ticket: Ticket) -> PaperOrder:
         """The order as it will be kept, once the market takes its numbers."""
-        market = (await self._prices.markets()).get(request.symbol)
+        market = (await self._prices.markets()).get(ticket.symbol)
         if market is None or not market.active:
-            raise InvalidArgument(f"paper does not trade {request.symbol!r} now.", reason="UNKNOWN_SYMBOL")
-        amount, price = paper_orders.check(request, market)
+            raise InvalidArgument(f"paper does not trade {ticket.symbol!r} now.", reason="UNKNOWN_SYMBOL")
+        _refuse_what_spot_has_not(ticket)
+        amount, price = paper_orders.check(ticket, market)
         return PaperOrder(
             id=uuid4(),
-            client_order_id=request.client_order_id,
-            symbol=request.symbol,
-            side=request.side,
-            type=request.type,
+            client_order_id=ticket.client_order_id or None,
+            symbol=ticket.symbol,
+            side=ticket.side,
+            type=ticket.type,
             state=PaperOrderState.OPEN,
             amount=amount,
             price=price,
@@ -146,7 +198,7 @@ class PaperSession:
         )
 
     async def _add(self, connection: Connection, order: PaperOrder, at: Decimal | None) -> PaperOrder:
-        """Filled at that price, or waiting where there is none."""
+        """Filled at that price, or waiting or canceled where there is none."""
         paper_id = await self._lock(connection)
         done = None if at is None else paper_orders.fill(order, at, order.created_at)
         if done is not None:
@@ -157,11 +209,9 @@ class PaperSession:
             )
         changes = paper_orders.reserve(order) if done is None else paper_orders.exchange(order, done)
         if not await store.affords(connection, paper_id, changes):
-            spent = order.quote if order.side is OrderSide.BUY else order.base
-            raise FailedPrecondition(
-                f"The account has too little {spent} for this order.", reason="INSUFFICIENT_FUNDS"
-            )
-        await store.change(connection, paper_id, changes)
+            raise _TooLittleError
+        if order.state is not PaperOrderState.CANCELED:
+            await store.change(connection, paper_id, changes)
         if done is not None:
             await store.add_fills(connection, [(order, done)])
         return order
@@ -174,12 +224,6 @@ class PaperSession:
         await store.open_account(connection, self._owner, self._terms.balances)
         return await self._lock(connection)
 
-    async def _find(self, executor: Executor, order_id: UUID) -> PaperOrder:
-        found = await store.order(executor, self._owner, order_id)
-        if found is None:
-            raise NotFound("paper has no such order.", reason="ORDER_NOT_FOUND")
-        return found
-
     def _needed(self) -> Database:
         if self._database is None:
             raise FailedPrecondition(
@@ -188,6 +232,16 @@ class PaperSession:
                 reason="DATABASE_REQUIRED",
             )
         return self._database
+
+
+def _refuse_what_spot_has_not(ticket: Ticket) -> None:
+    if ticket.reduce_only or ticket.params:
+        field = "reduce_only" if ticket.reduce_only else "params"
+        raise InvalidArgument(
+            f"paper trades spot and knows no {field}.",
+            violations=[Violation(field, "paper does not know it: leave it out")],
+            reason="INVALID_ORDER",
+        )
 
 
 def _price_for(order: PaperOrder, ticker: Ticker) -> Decimal | None:

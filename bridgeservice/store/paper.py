@@ -6,6 +6,7 @@ another and those of two never wait for each other.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -31,11 +32,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bridgeservice import models
 from bridgeservice.enums import PaperOrderState
 from bridgeservice.exchanges.exchange import Balance, Owner
+from bridgeservice.exchanges.orders import Reference
 from bridgeservice.exchanges.paper_orders import Changes, PaperFill, PaperOrder
 from bridgeservice.store import accounts
 from servicekit.database.reads import Executor
-
-MOST_TRADES: Final = 1000
 
 _accounts = models.Account
 _papers = models.PaperAccount
@@ -167,8 +167,13 @@ async def end(
     return [_order(row) for row in rows]
 
 
-async def order(executor: Executor, owner: Owner, order_id: UUID) -> PaperOrder | None:
-    found = await _read(executor, owner, _orders.id == order_id)
+async def order(executor: Executor, owner: Owner, named: Reference) -> PaperOrder | None:
+    """By the exchange's id where it is named, else by the client order id."""
+    try:
+        same = _orders.id == UUID(named.id) if named.id else _orders.client_order_id == named.client_order_id
+    except ValueError:
+        return None  # what is no UUID names no order
+    found = await _read(executor, owner, and_(same, _orders.symbol == named.symbol))
     return found[0] if found else None
 
 
@@ -177,12 +182,16 @@ async def open_orders(executor: Executor, owner: Owner) -> list[PaperOrder]:
     return await _read(executor, owner, _orders.state == PaperOrderState.OPEN)
 
 
-async def filled_orders(executor: Executor, owner: Owner) -> list[PaperOrder]:
-    """The newest that were filled, in the order in which that happened."""
-    statement = _of(select(*_COLUMNS, *_FILL), owner, _orders).join(_fills)
-    newest = statement.order_by(_fills.filled_at.desc(), _fills.id.desc()).limit(MOST_TRADES)
-    rows = (await executor.execute(newest)).all()
-    return [_order(row) for row in reversed(rows)]
+async def fills(
+    executor: Executor, owner: Owner, symbol: str | None, since: datetime, limit: int
+) -> list[tuple[PaperOrder, PaperFill]]:
+    """The first at that time or later, the oldest first."""
+    statement = _of(select(*_COLUMNS, *_FILL), owner, _orders).join(_fills).where(_fills.filled_at >= since)
+    if symbol is not None:
+        statement = statement.where(_orders.symbol == symbol)
+    oldest = statement.order_by(_fills.filled_at, _fills.id).limit(limit)
+    rows = await executor.execute(oldest)
+    return [(order, order.fill) for order in map(_order, rows) if order.fill is not None]
 
 
 _COLUMNS: Final = (

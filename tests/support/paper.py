@@ -6,10 +6,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import uuid4
 
-from bridgeservice.enums import OrderSide, OrderType
 from bridgeservice.exchanges.exchange import Environment, Exchange, Owner
 from bridgeservice.exchanges.paper import PaperExchange, PaperOptions, paper_provider
-from bridgeservice.exchanges.paper_orders import OrderRequest
 from bridgeservice.exchanges.paper_session import PaperSession
 from servicekit.credentials import Credentials
 from servicekit.database.engine import Database
@@ -71,11 +69,3 @@ class Paper:
         """What is bid and what is asked."""
         ticker = await self.exchange.ticker(symbol)
         return Decimal(ticker.bid), Decimal(ticker.ask)
-
-
-def market(side: OrderSide, amount: str, symbol: str = "BTC/USDT", **more: str) -> OrderRequest:
-    return OrderRequest(symbol, side, OrderType.MARKET, amount, **more)
-
-
-def limit(side: OrderSide, amount: str, price: object, symbol: str = "BTC/USDT", **more: str) -> OrderRequest:
-    return OrderRequest(symbol, side, OrderType.LIMIT, amount, str(price), **more)

@@ -5,27 +5,28 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from decimal import Decimal, localcontext
-from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from bridgeservice.enums import OrderSide, OrderType, PaperOrderState
+from bridgeservice.enums import OrderSide, OrderState, OrderType
 from bridgeservice.exchanges.exchange import Environment, Exchange, Session, Ticker
+from bridgeservice.exchanges.orders import ExchangeOrder, Reference, Refusal, Ticket
 from bridgeservice.exchanges.paper import (
     STARTING_BALANCES,
     PaperExchange,
     PaperOptions,
     paper_provider,
 )
-from bridgeservice.exchanges.paper_orders import EXACT, OrderRequest, PaperOrder
+from bridgeservice.exchanges.paper_orders import EXACT
 from bridgeservice.exchanges.paper_prices import SyntheticPrices
 from servicekit.credentials import Credentials
 from servicekit.database.engine import Database
 from servicekit.database.options import DatabaseOptions
 from servicekit.database.url import DatabaseUrl
 from servicekit.errors import FailedPrecondition, Unavailable
+from tests.support.orders import limit, market, named
 from tests.support.paper import FixedClock, Paper, make, new_owner
 
 SYMBOLS = ("BTC/USDT", "ETH/USDT", "ETH/BTC", "SHARP/USDT")
@@ -59,45 +60,48 @@ async def trade(url: DatabaseUrl, steps: list[Step]) -> None:
     try:
         paper = Paper(database)
         session = paper.session
-        ids: list[UUID] = []
+        placed: list[Reference] = []
         for symbol, side, kind, share, about, pause, cancels in steps:
             ticker = await paper.exchange.ticker(symbol)
-            try:
-                ids.append((await session.place(request(ticker, side, kind, share, about))).id)
-            except FailedPrecondition as error:
-                assert error.reason == "INSUFFICIENT_FUNDS"  # noqa: PT017 - or none at all
+            answer = await session.place(ticket(ticker, side, kind, share, about))
+            if isinstance(answer, Refusal):
+                assert answer.error.reason == "INSUFFICIENT_FUNDS"
+            else:
+                placed.append(named(answer))
             paper.clock.go_on(seconds=pause)
             if cancels and (still_open := await session.open_orders()):
-                await session.cancel(still_open[0].id)
-        orders = [await session.order(order_id) for order_id in ids]
-        assert await paper.holdings(session) == expected(orders)
+                await session.cancel(named(still_open[0]))
+        orders = [await session.order(each) for each in placed]
+        assert await paper.holdings(session) == expected([order for order in orders if order is not None])
     finally:
         await database.close()
 
 
-def request(ticker: Ticker, side: OrderSide, kind: OrderType, share: int, about: int) -> OrderRequest:
+def ticket(ticker: Ticker, side: OrderSide, kind: OrderType, share: int, about: int) -> Ticket:
     base = ticker.symbol.split("/")[0]
-    amount = (STARTING_BALANCES[base] * share / 100).quantize(Decimal("0.0001"))
+    amount = str((STARTING_BALANCES[base] * share / 100).quantize(Decimal("0.0001")))
+    if kind is OrderType.MARKET:
+        return market(side, amount, ticker.symbol)
     last = Decimal(ticker.last)
-    price = (last * about / 1000).quantize(last) if kind is OrderType.LIMIT else ""
-    return OrderRequest(ticker.symbol, side, kind, str(amount), str(price))
+    return limit(side, amount, (last * about / 1000).quantize(last), ticker.symbol)
 
 
-def expected(orders: list[PaperOrder]) -> dict[str, tuple[Decimal, Decimal]]:
+def expected(orders: list[ExchangeOrder]) -> dict[str, tuple[Decimal, Decimal]]:
     """What the account has to have after these, counted in another way than the exchange does."""
     total, used = dict(STARTING_BALANCES), dict.fromkeys(STARTING_BALANCES, Decimal(0))
     with localcontext(EXACT):
         for order in orders:
             base, quote = order.symbol.split("/")
             sign = 1 if order.side is OrderSide.BUY else -1
-            if order.fill is not None:
-                assert order.state is PaperOrderState.FILLED
-                total[base] += sign * order.amount
-                total[quote] -= sign * order.amount * order.fill.price + order.fill.fee
-            elif order.state is PaperOrderState.OPEN and order.side is OrderSide.SELL:
-                used[base] += order.amount
-            elif order.state is PaperOrderState.OPEN and order.price is not None:
-                used[quote] += order.amount * order.price * Decimal("1.001")
+            if order.state is OrderState.FILLED:
+                [fee] = order.fees
+                total[base] += sign * Decimal(order.amount)
+                total[quote] -= sign * Decimal(order.amount) * Decimal(order.average_price)
+                total[fee.asset] -= Decimal(fee.amount)
+            elif order.state is OrderState.OPEN and order.side is OrderSide.SELL:
+                used[base] += Decimal(order.amount)
+            elif order.state is OrderState.OPEN:
+                used[quote] += Decimal(order.amount) * Decimal(order.price) * Decimal("1.001")
         return {asset: (total[asset] - used[asset], used[asset]) for asset in total if total[asset]}
 
 

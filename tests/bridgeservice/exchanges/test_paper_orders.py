@@ -10,10 +10,12 @@ from hypothesis import strategies as some
 
 from bridgeservice.enums import OrderSide, OrderType, PaperOrderState
 from bridgeservice.exchanges import paper_orders
+from bridgeservice.exchanges.orders import Ticket
 from bridgeservice.exchanges.paper_markets import PAPER_MARKETS
-from bridgeservice.exchanges.paper_orders import EXACT, Change, OrderRequest, PaperOrder
+from bridgeservice.exchanges.paper_orders import EXACT, Change, PaperOrder
 from servicekit.errors import InvalidArgument
-from tests.support.paper import NOON, limit, market
+from tests.support.orders import limit, market
+from tests.support.paper import NOON
 
 BUY, SELL = OrderSide.BUY, OrderSide.SELL
 BTC = replace(PAPER_MARKETS["BTC/USDT"].as_market(), min_cost="5")
@@ -50,14 +52,14 @@ def test_numbers_are_taken_as_they_are() -> None:
         (market(SELL, "٣"), {"amount"}),
         (market(SELL, "9" * 31), {"amount"}),
         (market(SELL, "10000000000"), {"amount"}),
-        (OrderRequest("BTC/USDT", BUY, OrderType.MARKET, "1", "2"), {"price"}),
+        (Ticket("BTC/USDT", BUY, OrderType.MARKET, "1", "2"), {"price"}),
         (limit(BUY, "1", ""), {"price"}),
         (limit(BUY, "", "0.001"), {"amount", "price"}),
         (limit(BUY, "0.001", "4999.99"), {"amount"}),
     ],
 )
 def test_numbers_that_the_market_does_not_take_are_refused_by_their_fields(
-    order: OrderRequest, fields: set[str]
+    order: Ticket, fields: set[str]
 ) -> None:
     with pytest.raises(InvalidArgument) as caught:
         paper_orders.check(order, BTC)

@@ -1,21 +1,24 @@
 """Balances and orders of the paper exchange: exact, safe from races, and nobody else's."""
 
 import asyncio
-import secrets
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from decimal import Decimal
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 
-from bridgeservice.enums import OrderSide, PaperOrderState
+from bridgeservice.enums import OrderSide, OrderState, TimeInForce
 from bridgeservice.exchanges.exchange import Balance, Owner, Permission, Permissions, Ticker
+from bridgeservice.exchanges.orders import ExchangeTrade, Reference, Refusal
 from bridgeservice.exchanges.paper import STARTING_BALANCES, PaperExchange, PaperOptions
 from bridgeservice.exchanges.paper_prices import SyntheticPrices
 from servicekit.credentials import Credentials
 from servicekit.database.engine import Database
 from servicekit.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
-from tests.support.paper import FixedClock, Paper, limit, make, market, new_owner
+from tests.support.orders import accepted, limit, market, named, refused
+from tests.support.paper import FixedClock, Paper, make, new_owner
 
 BUY, SELL = OrderSide.BUY, OrderSide.SELL
 NOTHING = Decimal(0)
@@ -44,14 +47,15 @@ async def test_it_is_made_once_whoever_races(make_database: Callable[[], Databas
 async def test_an_account_is_its_connectors_alone(paper: Paper) -> None:
     others = [paper.of(Owner(paper.owner.account_name, "paper:2")), paper.of(new_owner())]
     bid, _ = await paper.offers("BTC/USDT")
-    order = await paper.session.place(limit(SELL, "1", bid * 2))
+    order = accepted(await paper.session.place(limit(SELL, "1", bid * 2)))
     for other in others:
         assert (await paper.holdings(other))["BTC"] == (Decimal(1), NOTHING)
         assert await other.open_orders() == []
-        for ask in (other.order, other.cancel):
-            with pytest.raises(NotFound):
-                await ask(order.id)
-    assert (await paper.session.order(order.id)).state is PaperOrderState.OPEN
+        assert await other.order(named(order)) is None
+        with pytest.raises(NotFound):
+            await other.cancel(named(order))
+    assert await paper.session.order(named(order)) == order
+    assert order.state is OrderState.OPEN
 
 
 async def test_every_digit_of_a_balance_survives(make_database: Callable[[], Database]) -> None:
@@ -67,15 +71,16 @@ async def test_every_digit_of_a_balance_survives(make_database: Callable[[], Dat
 async def test_a_fill_moves_both_assets_exactly(paper: Paper) -> None:
     before = await paper.holdings()
     _, ask = await paper.offers("BTC/USDT")
-    order = await paper.session.place(market(BUY, "0.10003"))
+    order = accepted(await paper.session.place(market(BUY, "0.10003")))
     cost = Decimal("0.10003") * ask
-    assert order.state is PaperOrderState.FILLED
-    assert order.fill is not None
-    assert (order.fill.price, order.fill.cost, order.fill.fee) == (ask, cost, cost / 1000)
+    assert (order.state, order.amount, order.filled) == (OrderState.FILLED, "0.10003", "0.10003")
+    assert (Decimal(order.average_price), Decimal(order.cost)) == (ask, cost)
+    [fee] = order.fees
+    assert (fee.asset, Decimal(fee.amount)) == ("USDT", cost / 1000)
     after = await paper.holdings()
     assert after["BTC"] == (before["BTC"][0] + Decimal("0.10003"), NOTHING)
     assert after["USDT"] == (before["USDT"][0] - cost - cost / 1000, NOTHING)
-    assert await paper.session.order(order.id) == order
+    assert await paper.session.order(named(order)) == order
 
 
 async def test_a_sale_is_paid_at_the_bid_less_the_fee(paper: Paper) -> None:
@@ -88,26 +93,29 @@ async def test_a_sale_is_paid_at_the_bid_less_the_fee(paper: Paper) -> None:
 
 async def test_a_limit_that_the_market_meets_is_filled_at_the_markets_price(paper: Paper) -> None:
     _, ask = await paper.offers("BTC/USDT")
-    order = await paper.session.place(limit(BUY, "0.1", ask + 100))
-    assert order.fill is not None
-    assert order.fill.price == ask
+    order = accepted(await paper.session.place(limit(BUY, "0.1", ask + 100)))
+    assert Decimal(order.average_price) == ask
 
 
 async def test_a_limit_that_waits_sets_aside_what_it_will_cost_and_gives_it_back(paper: Paper) -> None:
     before = await paper.holdings()
     bid, _ = await paper.offers("BTC/USDT")
     price = bid / 2 // 1
-    buy = await paper.session.place(limit(BUY, "0.1", price))
+    buy = accepted(await paper.session.place(limit(BUY, "0.1", price)))
     paper.clock.go_on(seconds=1)
-    sell = await paper.session.place(limit(SELL, "0.25", bid * 3))
-    assert (buy.state, buy.fill) == (PaperOrderState.OPEN, None)
+    sell = accepted(await paper.session.place(limit(SELL, "0.25", bid * 3)))
+    assert (buy.state, buy.filled, buy.average_price, buy.fees) == (OrderState.OPEN, "0", "", ())
     assert await paper.session.open_orders() == [buy, sell]
+    assert await paper.session.open_orders("ETH/USDT") == []
     set_aside = price / 10 * Decimal("1.001")
     waiting = await paper.holdings()
     assert waiting["USDT"] == (10_000 - set_aside, set_aside)
     assert waiting["BTC"] == (Decimal("0.75"), Decimal("0.25"))
-    canceled = [await paper.session.cancel(order.id) for order in (buy, sell)]
-    assert {order.state for order in canceled} == {PaperOrderState.CANCELED}
+    for order in (buy, sell):
+        await paper.session.cancel(named(order))
+        canceled = await paper.session.order(named(order))
+        assert canceled is not None
+        assert canceled.state is OrderState.CANCELED
     assert await paper.holdings() == before
     assert await paper.session.open_orders() == []
 
@@ -127,15 +135,17 @@ async def test_a_limit_is_filled_when_its_price_came_by_though_nobody_looked(
     )
     price = ((reached + (ask if side is BUY else bid)) / 2).quantize(Decimal(1))
     paper.clock.now = begun
-    order = await paper.session.place(limit(side, "0.1", price))
-    assert order.state is PaperOrderState.OPEN
+    order = accepted(await paper.session.place(limit(side, "0.1", price)))
+    assert order.state is OrderState.OPEN
     paper.clock.go_on(days=3)
-    filled = await paper.session.order(order.id)
-    assert filled.state is PaperOrderState.FILLED
-    assert filled.fill is not None
-    assert filled.fill.price == price
-    assert begun < filled.fill.time < paper.clock.now
+    filled = await paper.session.order(named(order))
+    assert filled is not None
+    assert (filled.state, Decimal(filled.average_price)) == (OrderState.FILLED, price)
+    [trade] = await paper.session.trades(None, begun, 10)
+    assert (trade.order_id, trade.side, Decimal(trade.price)) == (order.id, side, price)
+    assert begun < trade.time < paper.clock.now
     cost, fee = price / 10, price / 10 * Decimal("0.001")
+    assert [Decimal(each.amount) for each in trade.fees] == [fee]
     after = await paper.holdings()
     if side is BUY:
         assert after["BTC"] == (Decimal("1.1"), NOTHING)
@@ -143,20 +153,21 @@ async def test_a_limit_is_filled_when_its_price_came_by_though_nobody_looked(
     else:
         assert after["BTC"] == (Decimal("0.9"), NOTHING)
         assert after["USDT"] == (10_000 + cost - fee, NOTHING)
-    assert await paper.session.trades() == [filled]
 
 
 async def test_replicas_that_match_one_order_fill_it_once(make_database: Callable[[], Database]) -> None:
     paper = Paper(make_database())
     _, ask = await paper.offers("BTC/USDT")
-    order = await paper.session.place(limit(BUY, "0.1", ask - 1))
+    placed_at, order = paper.clock.now, accepted(await paper.session.place(limit(BUY, "0.1", ask - 1)))
     paper.clock.go_on(days=30)
     replicas = [Paper(make_database(), clock=paper.clock, owner=paper.owner) for _ in range(3)]
-    seen = await asyncio.gather(*(replica.session.order(order.id) for replica in replicas for _ in range(3)))
-    assert len(set(seen)) == 1
-    assert seen[0].fill is not None
+    asked = [replica.session.order(named(order)) for replica in replicas for _ in range(3)]
+    first, *others = await asyncio.gather(*asked)
+    assert first is not None
+    assert first.state is OrderState.FILLED
+    assert all(other == first for other in others)
     assert (await paper.holdings())["BTC"] == (Decimal("1.1"), NOTHING)
-    assert await paper.session.trades() == [seen[0]]
+    assert [trade.order_id for trade in await paper.session.trades(None, placed_at, 10)] == [order.id]
 
 
 async def test_of_orders_that_race_for_the_same_money_only_those_it_pays_for_are_filled(
@@ -165,10 +176,9 @@ async def test_of_orders_that_race_for_the_same_money_only_those_it_pays_for_are
     owner = new_owner()
     replicas = [Paper(make_database(), owner=owner) for _ in range(3)]
     orders = [replica.session.place(market(SELL, "0.3")) for replica in replicas for _ in range(2)]
-    ended = await asyncio.gather(*orders, return_exceptions=True)
-    refused = [each for each in ended if isinstance(each, BaseException)]
-    assert len(refused) == 3
-    assert all(isinstance(each, FailedPrecondition) for each in refused)
+    ended = await asyncio.gather(*orders)
+    reasons = [each.error.reason for each in ended if isinstance(each, Refusal)]
+    assert reasons == ["INSUFFICIENT_FUNDS"] * 3
     assert (await replicas[0].holdings())["BTC"] == (Decimal("0.1"), NOTHING)
 
 
@@ -181,40 +191,117 @@ async def test_what_the_account_can_not_pay_is_refused_and_changes_nothing(paper
         limit(SELL, "1.1", "900000"),
         limit(BUY, "2", "10000"),
     ):
-        with pytest.raises(FailedPrecondition, match="too little") as caught:
-            await paper.session.place(order)
-        assert caught.value.reason == "INSUFFICIENT_FUNDS"
+        error = refused(await paper.session.place(order))
+        assert error.reason == "INSUFFICIENT_FUNDS"
+        assert "too little" in error.message
     assert await paper.holdings() == before
     assert await paper.session.open_orders() == []
 
 
-async def test_a_client_order_id_is_used_once_in_a_connector(paper: Paper) -> None:
-    given = secrets.token_hex(8)
-    order = await paper.session.place(market(SELL, "0.1", client_order_id=given))
-    assert (await paper.session.order(order.id)).client_order_id == given
-    with pytest.raises(AlreadyExists) as caught:
+async def test_a_client_order_id_is_used_once_in_a_connector_and_finds_its_order(paper: Paper) -> None:
+    given = paper.exchange.client_order_id(uuid4())
+    by_it = Reference("BTC/USDT", client_order_id=given)
+    order = accepted(await paper.session.place(market(SELL, "0.1", client_order_id=given)))
+    assert order.client_order_id == given
+    assert await paper.session.order(by_it) == order
+    with pytest.raises(AlreadyExists) as caught:  # not a refusal: the order that is there may be this one
         await paper.session.place(market(SELL, "0.2", client_order_id=given))
     assert caught.value.reason == "DUPLICATE_ORDER_ID"
     assert (await paper.holdings())["BTC"] == (Decimal("0.9"), NOTHING)
-    await paper.of(Owner(paper.owner.account_name, "paper:2")).place(
-        market(SELL, "0.2", client_order_id=given)
-    )
+    other = paper.of(Owner(paper.owner.account_name, "paper:2"))
+    assert await other.order(by_it) is None
+    accepted(await other.place(market(SELL, "0.2", client_order_id=given)))
+
+
+async def test_a_client_order_id_is_our_ids_text(paper: Paper) -> None:
+    given = uuid4()
+    assert UUID(paper.exchange.client_order_id(given)) == given
 
 
 async def test_an_order_that_is_over_is_not_canceled(paper: Paper) -> None:
-    order = await paper.session.place(market(SELL, "0.1"))
+    order = accepted(await paper.session.place(market(SELL, "0.1")))
     with pytest.raises(FailedPrecondition, match="is filled") as caught:
-        await paper.session.cancel(order.id)
+        await paper.session.cancel(named(order))
     assert caught.value.reason == "ORDER_NOT_OPEN"
-    for ask in (paper.session.order, paper.session.cancel):
-        with pytest.raises(NotFound):
-            await ask(uuid4())
+
+
+@pytest.mark.parametrize("given", [str(UUID(int=1)), "O12345-SIMUL"])
+async def test_an_order_that_never_was_is_not_known(paper: Paper, given: str) -> None:
+    await paper.session.balances()
+    never = Reference("BTC/USDT", id=given)
+    assert await paper.session.order(never) is None
+    with pytest.raises(NotFound):
+        await paper.session.cancel(never)
 
 
 async def test_an_unknown_symbol_is_refused(paper: Paper) -> None:
-    with pytest.raises(InvalidArgument) as caught:
-        await paper.session.place(market(BUY, "1", "NO/USDT"))
-    assert caught.value.reason == "UNKNOWN_SYMBOL"
+    error = refused(await paper.session.place(market(BUY, "1", "NO/USDT")))
+    assert isinstance(error, InvalidArgument)
+    assert error.reason == "UNKNOWN_SYMBOL"
+
+
+@pytest.mark.parametrize("time_in_force", [TimeInForce.IOC, TimeInForce.FOK])
+async def test_what_may_not_wait_is_filled_at_once_or_canceled(
+    paper: Paper, time_in_force: TimeInForce
+) -> None:
+    before = await paper.holdings()
+    bid, ask = await paper.offers("BTC/USDT")
+    missed = accepted(await paper.session.place(limit(BUY, "0.01", bid - 100, time_in_force=time_in_force)))
+    assert (missed.state, missed.filled) == (OrderState.CANCELED, "0")
+    assert await paper.session.order(named(missed)) == missed
+    assert await paper.holdings() == before
+    met = accepted(await paper.session.place(limit(BUY, "0.01", ask, time_in_force=time_in_force)))
+    assert met.state is OrderState.FILLED
+
+
+async def test_what_shall_only_wait_is_refused_where_it_would_be_filled(paper: Paper) -> None:
+    bid, ask = await paper.offers("BTC/USDT")
+    error = refused(await paper.session.place(limit(BUY, "0.01", ask, post_only=True)))
+    assert error.reason == "ORDER_IMMEDIATELY_FILLABLE"
+    waits = accepted(await paper.session.place(limit(BUY, "0.01", bid, post_only=True)))
+    assert waits.state is OrderState.OPEN
+
+
+@pytest.mark.parametrize("more", [{"reduce_only": True}, {"params": {"leverage": "3"}}])
+async def test_what_a_spot_exchange_does_not_know_is_refused(paper: Paper, more: dict[str, Any]) -> None:
+    error = refused(await paper.session.place(market(SELL, "0.1", **more)))
+    assert isinstance(error, InvalidArgument)
+    assert [each.field for each in error.violations] == list(more)
+    assert await paper.session.open_orders() == []
+
+
+async def test_a_failure_before_anything_is_written_is_a_refusal(
+    make_database: Callable[[], Database],
+) -> None:
+    paper = Paper(make_database(), PaperOptions(failure_rate=1))
+    assert refused(await paper.session.place(market(SELL, "0.1"))).reason == "EXCHANGE_UNAVAILABLE"
+
+
+async def test_trades_are_read_from_a_time_on_and_so_many_at_once(paper: Paper) -> None:
+    placed = []
+    for symbol, amount in (("BTC/USDT", "0.1"), ("ETH/USDT", "2"), ("BTC/USDT", "0.2")):
+        ticket = market(SELL, amount, symbol)
+        placed.append((paper.clock.now, accepted(await paper.session.place(ticket))))
+        paper.clock.go_on(seconds=1)
+    trades = [
+        ExchangeTrade(
+            order.id, order.id, order.symbol, SELL, order.amount, order.average_price, order.cost, at,
+            fees=order.fees,
+        )
+        for at, order in placed
+    ]  # fmt: skip
+    (begun, _), (second, _), _ = placed
+    assert await paper.session.trades(None, begun, 10) == trades
+    assert await paper.session.trades(None, begun, 2) == trades[:2]
+    assert await paper.session.trades(None, second, 10) == trades[1:]
+    assert await paper.session.trades("BTC/USDT", second, 10) == trades[2:]
+
+
+async def test_it_has_no_positions_and_no_switch(paper: Paper) -> None:
+    assert list(await paper.session.positions()) == []
+    with pytest.raises(FailedPrecondition) as caught:
+        await paper.session.cancel_all_after(timedelta(minutes=1))
+    assert caught.value.reason == "NOT_SUPPORTED"
 
 
 async def test_whoever_has_the_connector_may_read_and_trade_and_never_withdraw(paper: Paper) -> None:
@@ -253,17 +340,18 @@ async def test_with_a_real_exchanges_prices_an_order_is_filled_by_what_that_exch
     real = Vague(PaperOptions(), SyntheticPrices(1, clock), None)
     options = PaperOptions(prices_from="real")
     session = make(options, make_database(), clock, ("real", real)).session(Credentials(), new_owner())
-    with pytest.raises(Unavailable, match="no price for BTC/USDT") as caught:
-        await session.place(market(SELL, "0.1"))
-    assert caught.value.reason == "EXCHANGE_UNAVAILABLE"
-    waits = await session.place(limit(SELL, "0.2", "10"))
-    assert waits.state is PaperOrderState.OPEN
+    unpriced = refused(await session.place(market(SELL, "0.1")))
+    assert isinstance(unpriced, Unavailable)
+    assert "no price for BTC/USDT" in unpriced.message
+    waits = accepted(await session.place(limit(SELL, "0.2", "10")))
+    assert waits.state is OrderState.OPEN
     real.said = Ticker("BTC/USDT", last="9")
-    sold = await session.place(market(SELL, "0.1"))
-    assert sold.fill is not None
-    assert sold.fill.price == 9
+    sold = accepted(await session.place(market(SELL, "0.1")))
+    assert Decimal(sold.average_price) == 9
     assert await session.open_orders() == [waits]
+    clock.go_on(seconds=1)
     real.said = Ticker("BTC/USDT", bid="11", ask="12")
-    filled = await session.order(waits.id)
-    assert filled.fill is not None
-    assert (filled.fill.price, filled.fill.time) == (Decimal(10), clock.now)
+    filled = await session.order(named(waits))
+    assert filled is not None
+    assert Decimal(filled.average_price) == 10
+    assert [trade.time for trade in await session.trades(None, clock.now, 10)] == [clock.now]
