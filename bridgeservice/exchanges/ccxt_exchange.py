@@ -1,26 +1,28 @@
-"""An exchange that ccxt knows, and a connector to it in use."""
+"""An exchange that ccxt knows: what it answers to anyone, and the boundary of every call to it."""
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from operator import methodcaller
 from typing import Any, TypeVar
+from uuid import UUID
 
 import ccxt.async_support as ccxt
 
-from bridgeservice.exchanges import convert, permissions, templates
+from bridgeservice.exchanges import client_ids, convert, guarded, templates
+from bridgeservice.exchanges.ccxt_session import STUMBLED, CcxtSession
 from bridgeservice.exchanges.convert import understood
 from bridgeservice.exchanges.errors import exchange_errors
 from bridgeservice.exchanges.exchange import (
-    Balance,
     Candle,
     Environment,
     Market,
     OrderBook,
     Owner,
-    Permissions,
     Ticker,
 )
+from bridgeservice.exchanges.guarded import SERVER_FAILED, Attempt
 from bridgeservice.exchanges.http import largest_answer, open_session
 from bridgeservice.exchanges.instruments import Instruments
 from bridgeservice.exchanges.limits import Throttle
@@ -38,15 +40,8 @@ _DEPTHS: Mapping[str, Sequence[int]] = {
     "kucoinfutures": (20, 100),
 }
 
-# What ccxt learns about an account while it loads markets with its credentials. Ours are loaded without any, so a
-# connector asks at its first call: without it the balances of most accounts on kucoin would seem empty.
-_FIRST_CALL: Mapping[str, str] = {"kucoin": "load_migration_status", "kucoinfutures": "load_migration_status"}
-
-# What errors are called that say that a request or its answer is not as it should be.
-_STUMBLED = frozenset({"BAD_REQUEST", "EXCHANGE_BAD_RESPONSE", "EXCHANGE_ERROR"})
-
 # What an exchange says of one market, which tells nothing of the others.
-_OF_ONE_MARKET = _STUMBLED | {"CONTRACT_UNAVAILABLE", "MARKET_CLOSED", "UNKNOWN_SYMBOL"}
+_OF_ONE_MARKET = STUMBLED | {"CONTRACT_UNAVAILABLE", "MARKET_CLOSED", "UNKNOWN_SYMBOL"}
 
 
 class CcxtExchange:
@@ -66,6 +61,7 @@ class CcxtExchange:
         self._throttle: Throttle = bare.line.throttle
         self.timeframes: Mapping[str, object] = bare.timeframes or {}
         self.has: Mapping[str, object] = bare.has
+        self._class = type(bare)
         self._markets = Markets(bare, environment, options, instruments)
         self._public: Any = None  # ccxt ships no types
         self._closed = False
@@ -138,7 +134,11 @@ class CcxtExchange:
         with understood(self.id):
             return [convert.candle(each) for each in answer]
 
-    def session(self, credentials: Credentials, owner: Owner) -> "CcxtSession":
+    def client_order_id(self, order_id: UUID) -> str:
+        taken = client_ids.of(self._class)
+        return "" if taken is None else taken.form(order_id)
+
+    def session(self, credentials: Credentials, owner: Owner) -> CcxtSession:
         del owner  # the exchange knows its customer by the credentials
         return CcxtSession(self, credentials)
 
@@ -157,17 +157,36 @@ class CcxtExchange:
             )
         return await self._markets.get()
 
-    async def call(self, connector: Any, ask: Callable[[Any], Awaitable[T]]) -> T:
-        """Make a call into ccxt: only our errors leave it, and a clock that differs is set once."""
-        largest_answer.set(self._options.largest_answer)
+    async def market(self, symbol: str) -> Market:
+        """The market of this symbol, which there has to be."""
+        return (await self._with(symbol)).markets[symbol]
+
+    @contextmanager
+    def boundary(self) -> Iterator[None]:
+        """Only our errors leave it."""
         with (
             exchange_errors(self.id, retry_after=lambda _: self._throttle.cooling()),
             understood(self.id),
         ):
+            yield
+
+    async def call(
+        self, connector: Any, ask: Callable[[Any], Awaitable[T]], attempt: Attempt | None = None
+    ) -> T:
+        """Make a call into ccxt, in the boundary; a clock that differs is set once. The attempt is told what became
+        of the requests.
+        """
+        largest_answer.set(self._options.largest_answer)
+        attempt = attempt or Attempt()
+        guarded.attempt.set(attempt)
+        with self.boundary():
             try:
                 return await ask(connector)
             except ccxt.InvalidNonce:
-                # The request was refused for its time, so nothing was done and it can be sent again.
+                # The request was refused for its time, before anything else of it was looked at: so nothing was done,
+                # and it can be sent again, an order too. A server that fails says nothing for certain.
+                if attempt.status >= SERVER_FAILED:
+                    raise
                 if self.has.get("fetchTime"):
                     await connector.load_time_difference()
                 return await ask(connector)
@@ -192,68 +211,6 @@ class CcxtExchange:
                 metadata={"exchange": self.id},
             )
         return loaded
-
-
-class CcxtSession:
-    """One connector in use: its ccxt object is made at the first call."""
-
-    def __init__(self, exchange: CcxtExchange, credentials: Credentials) -> None:
-        self._exchange = exchange
-        self._credentials: Credentials | None = credentials
-        self._connector: Any = None  # ccxt ships no types
-        self._is_prepared = False
-
-    async def balances(self) -> Sequence[Balance]:
-        answer = await self._ask(methodcaller("fetch_balance"))
-        with understood(self._exchange.id):
-            return convert.balances(self._exchange.id, answer)
-
-    async def permissions(self) -> Permissions:
-        return await self._ask(permissions.ask)
-
-    async def close(self) -> None:
-        self._credentials = None
-        self._connector = None
-
-    async def _ask(self, ask: Callable[[Any], Awaitable[T]]) -> T:
-        connector = await self._in_use()
-        if (first := _FIRST_CALL.get(self._exchange.id)) and not self._is_prepared:
-            await self._exchange.call(connector, methodcaller(first))
-            self._is_prepared = True
-        asked = connector.requests
-        try:
-            return await self._exchange.call(connector, ask)
-        except (Unavailable, InvalidArgument, FailedPrecondition) as error:
-            if connector.requests > asked or error.reason not in _STUMBLED:
-                raise
-            # Nothing was sent, so that what ccxt stumbled over can only be the credentials.
-            raise _malformed(self._exchange.id) from None
-
-    async def _in_use(self) -> Any:
-        loaded = await self._exchange.loaded()
-        if self._credentials is None:
-            raise Unavailable("This connector was closed.", reason="CONNECTOR_CLOSED")
-        if self._connector is None:
-            _refuse_unsendable(self._exchange.id, self._credentials)
-            self._connector = templates.connect(loaded.template, self._credentials)
-        elif self._connector.markets is not loaded.template.markets:
-            templates.share_markets(loaded.template, self._connector)
-        return self._connector
-
-
-def _refuse_unsendable(exchange_id: str, credentials: Credentials) -> None:
-    # These two travel in headers, which can hold neither.
-    for value in (credentials.api_key, credentials.passphrase):
-        if not value.isascii() or not (value.isprintable() or not value):
-            raise _malformed(exchange_id)
-
-
-def _malformed(exchange_id: str) -> FailedPrecondition:
-    return FailedPrecondition(
-        f"These credentials are not of the form that {exchange_id} gives out; nothing was sent to it.",
-        reason="CREDENTIALS_REJECTED",
-        metadata={"exchange": exchange_id},
-    )
 
 
 def _groups(symbols: Sequence[str], markets: Mapping[str, Market]) -> list[list[str] | None]:

@@ -152,18 +152,21 @@ class Session(Protocol):
         """One order as it is now; None when the exchange says that it knows none.
 
         Asked with a client order id only, it is FailedPrecondition (NOT_SUPPORTED) where the exchange can't be asked
-        so: then it can be found among the open ones and the trades.
+        so, or where it may know none though there is one: then it can be found among the open ones and the trades.
         """
         ...
 
     async def open_orders(self, symbol: str | None = None) -> Sequence[ExchangeOrder]:
-        """Those that wait, whoever made them: on one market, or on all. FailedPrecondition (NOT_SUPPORTED) where the
-        exchange wants a market named and none is.
+        """Those that wait, whoever made them: on one market, or on all spot markets at the least. FailedPrecondition
+        (NOT_SUPPORTED) where the exchange wants a market named and none is.
         """
         ...
 
     async def trades(self, symbol: str | None, since: datetime, limit: int) -> Sequence[ExchangeTrade]:
-        """The first fills at that time or later, the oldest first: on one market, or on all, as for open orders."""
+        """The first fills at that time or later, the oldest first: on one market, or on all, as for open orders.
+
+        None at all says that there is none up to now.
+        """
         ...
 
     async def positions(self) -> Sequence[Position]:

@@ -8,7 +8,9 @@ import asyncio
 import json
 import logging
 import re
+import socket
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -26,7 +28,7 @@ SILENT = logging.Logger("silent", level=logging.CRITICAL + 1)  # noqa: LOG001
 
 # Answers in which an exchange says that this address, not one account, has asked too often.
 _TOO_OFTEN = frozenset({418, 429})
-_SERVER_FAILED = 500
+SERVER_FAILED = 500
 
 # An exponent that no amount has, and the number before it. ccxt would write out its zeros, for seconds.
 _HUGE_EXPONENT = re.compile(r"[eE][+-]?\d{6,}(?=[\"\s,}\]])", re.ASCII)
@@ -44,6 +46,23 @@ class Line:
     options: Options
     base_url: str
     """Where every request must go, if a setting says so; empty for the exchange's own hosts."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What became of the requests of one call, for whoever has to know whether the exchange heard of it."""
+
+    sent: int = 0
+    """How many may have reached it."""
+    status: int = 0
+    """The HTTP status of its last answer; 0 without any."""
+
+
+# That of the call which this task makes.
+attempt: ContextVar[Attempt | None] = ContextVar("keybridge_attempt", default=None)
+
+# What says that no connection was made, so that there was none to send a request through.
+_UNCONNECTED = (aiohttp.ClientConnectorError, socket.gaierror)
 
 
 def exact_json(text: str) -> object:
@@ -69,8 +88,6 @@ class Guarded(ccxt.Exchange):  # type: ignore[misc]  # ccxt ships no types
     line: Line
     reporter: int | None = None
     """Who meets a failure, where a connector's own account may be why; None for what is public."""
-    requests = 0
-    """How many this connector has sent."""
 
     on_json_response = staticmethod(exact_json)
 
@@ -129,7 +146,8 @@ class Guarded(ccxt.Exchange):  # type: ignore[misc]  # ccxt ships no types
             raise ccxt.NotSupported("a request outside of the base URL that the settings name")
         if self.session.closed:
             raise ccxt.ExchangeClosedByUser("the exchange was closed meanwhile")
-        self.requests += 1
+        under_way = attempt.get() or Attempt()
+        under_way.sent, under_way.status = under_way.sent + 1, 0
         started = monotonic()
         # Not the caller's time: others may wait for the same answer, and whoever waits keeps his own deadline.
         self.timeout = 1000 * self.line.options.request_timeout.total_seconds()
@@ -140,6 +158,8 @@ class Guarded(ccxt.Exchange):  # type: ignore[misc]  # ccxt ships no types
                 self.line.breaker.failed(self.reporter)
             raise
         except ccxt.NetworkError as error:
+            if isinstance(error.__cause__, _UNCONNECTED):
+                under_way.sent -= 1
             if isinstance(error.__cause__, aiohttp.ClientError | OSError):  # no answer at all
                 self.line.breaker.failed()
             raise
@@ -159,7 +179,9 @@ class Guarded(ccxt.Exchange):  # type: ignore[misc]  # ccxt ships no types
         *rest: Any,
     ) -> Any:
         """Hear what the answer says about the exchange as a whole, then let ccxt read it."""
-        if status >= _SERVER_FAILED:
+        if (under_way := attempt.get()) is not None:
+            under_way.status = status
+        if status >= SERVER_FAILED:
             self.line.breaker.failed(self.reporter)
         else:
             self.line.breaker.answered()

@@ -72,6 +72,10 @@ class Reference:
     symbol: str
     id: str = ""
     client_order_id: str = ""
+    sent_at: datetime | None = None
+    """When it was sent, by our clock. Exchanges forget client order ids in time, so without this none of those that do
+    is believed when it knows none.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,10 +45,33 @@ SHARED = DESCRIBED | MARKETS | WAY
 # The same within ``options``: an index of the markets by another of their names, as large as they are.
 SHARED_OPTIONS = frozenset({"marketsByAltname"})
 
-# What exchanges say when they refuse credentials, and ccxt takes for an error of another kind.
-REFUSALS: Mapping[str, Mapping[str, type[Exception]]] = {
-    "kraken": {"EAPI:Invalid signature": ccxt.AuthenticationError},
-    "okx": {"50119": ccxt.AuthenticationError},  # the API key does not exist
+# What exchanges say, as a whole, that ccxt takes for an error of another kind.
+MISREAD: Mapping[str, Mapping[str, type[Exception]]] = {
+    "binance": {"Duplicate order sent.": ccxt.DuplicateOrderId},
+    "gate": {"REPEATED_CREATION": ccxt.DuplicateOrderId},
+    "kraken": {
+        "EAPI:Invalid signature": ccxt.AuthenticationError,
+        "EOrder:Unknown order": ccxt.OrderNotFound,
+    },
+    "kucoin": {
+        "126033": ccxt.DuplicateOrderId,
+        "126044": ccxt.DuplicateOrderId,
+        "408000": ccxt.RequestTimeout,  # within the exchange: what became of the request is open
+    },
+    "okx": {
+        "50119": ccxt.AuthenticationError,  # the API key does not exist
+        "51011": ccxt.DuplicateOrderId,
+        "51016": ccxt.DuplicateOrderId,
+    },
+}
+
+# The same for the beginnings of what they say. Without these ccxt knows no more than that kraken refuses something.
+MISREAD_BEGINNINGS: Mapping[str, Mapping[str, type[Exception]]] = {
+    "kraken": {
+        "EOrder:Cost minimum not met": ccxt.InvalidOrder,
+        "EOrder:Invalid price": ccxt.InvalidOrder,
+        "EOrder:Post only order": ccxt.OrderImmediatelyFillable,
+    },
 }
 
 _CONTAINERS = (dict, list, set)
@@ -72,10 +95,11 @@ def make(exchange_id: str, environment: Environment, options: Options) -> Any:
             "asyncio_loop": asyncio.get_running_loop(),
         }
     )
-    template.options["maxRetriesOnFailure"] = 0  # ccxt would send an order again
+    _set_options(template.options)
     template.exceptions = template.exceptions or {}  # some classes have none
     for ancestor in type(template).__mro__:  # okxus is an okx too
-        template.exceptions.setdefault("exact", {}).update(REFUSALS.get(ancestor.__name__, {}))
+        for how, words in (("exact", MISREAD), ("broad", MISREAD_BEGINNINGS)):
+            template.exceptions.setdefault(how, {}).update(words.get(ancestor.__name__, {}))
     template.line = line = _line(template, environment, options)
     if environment is Environment.SANDBOX:
         _enter_sandbox(template)
@@ -84,6 +108,18 @@ def make(exchange_id: str, environment: Environment, options: Options) -> Any:
     if options.proxy_url:
         template.aiohttp_proxy = options.proxy_url
     return template
+
+
+def _set_options(options: dict[str, Any]) -> None:
+    options["maxRetriesOnFailure"] = 0  # ccxt would send an order again
+    # Where a market order to buy is sized by what it may cost, ccxt has to refuse it: for some exchanges it would take
+    # the amount for that.
+    for chosen in (options, options.get("createOrder")):
+        if isinstance(chosen, dict):
+            chosen["createMarketBuyOrderRequiresPrice"] = True
+    # ccxt warns by refusing. That all open orders cost more than those of one market is in the throttle's costs.
+    options["warnOnFetchOpenOrdersWithoutSymbol"] = False
+    options["acknowledged"] = True  # bybit's: that an order is no longer found once there are 500 newer ones
 
 
 def _line(template: Any, environment: Environment, options: Options) -> Line:

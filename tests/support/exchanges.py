@@ -6,7 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from bridgeservice.exchanges.ccxt_exchange import CcxtExchange, CcxtSession
+from bridgeservice.exchanges.ccxt_exchange import CcxtExchange
+from bridgeservice.exchanges.ccxt_session import CcxtSession
 from bridgeservice.exchanges.exchange import Environment, Owner
 from bridgeservice.exchanges.instruments import Description, Instruments, Stored
 from bridgeservice.exchanges.options import Options

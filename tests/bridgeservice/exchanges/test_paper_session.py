@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -262,7 +263,7 @@ async def test_what_shall_only_wait_is_refused_where_it_would_be_filled(paper: P
 
 
 @pytest.mark.parametrize("more", [{"reduce_only": True}, {"params": {"leverage": "3"}}])
-async def test_what_a_spot_exchange_does_not_know_is_refused(paper: Paper, more: dict[str, object]) -> None:
+async def test_what_a_spot_exchange_does_not_know_is_refused(paper: Paper, more: dict[str, Any]) -> None:
     error = refused(await paper.session.place(market(SELL, "0.1", **more)))
     assert isinstance(error, InvalidArgument)
     assert [each.field for each in error.violations] == list(more)

@@ -1,7 +1,8 @@
 """The corner exchange: one market, one price, and everybody holds one coin."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from uuid import UUID
 
 from bridgeservice.exchanges.exchange import (
     Balance,
@@ -16,10 +17,18 @@ from bridgeservice.exchanges.exchange import (
     Session,
     Ticker,
 )
+from bridgeservice.exchanges.orders import (
+    ExchangeOrder,
+    ExchangeTrade,
+    Position,
+    Reference,
+    Refusal,
+    Ticket,
+)
 from bridgeservice.exchanges.plugins import Plugin, Provider
 from servicekit.catalogue import Exchange as Entry
 from servicekit.credentials import Credentials
-from servicekit.errors import FailedPrecondition
+from servicekit.errors import FailedPrecondition, NotFound
 
 SYMBOL = "COIN/USDT"
 
@@ -32,6 +41,33 @@ class CornerSession:
 
     async def permissions(self) -> Permissions:
         return Permissions(read=Permission.YES, trade=Permission.UNKNOWN, withdraw=Permission.UNKNOWN)
+
+    async def place(self, ticket: Ticket) -> ExchangeOrder | Refusal:
+        del ticket
+        return Refusal(FailedPrecondition("corner takes no orders.", reason="NOT_SUPPORTED"))
+
+    async def cancel(self, order: Reference) -> None:
+        del order
+        raise NotFound("corner has no such order.", reason="ORDER_NOT_FOUND")
+
+    async def order(self, order: Reference) -> ExchangeOrder | None:
+        del order
+        return None
+
+    async def open_orders(self, symbol: str | None = None) -> Sequence[ExchangeOrder]:
+        del symbol
+        return ()
+
+    async def trades(self, symbol: str | None, since: datetime, limit: int) -> Sequence[ExchangeTrade]:
+        del symbol, since, limit
+        return ()
+
+    async def positions(self) -> Sequence[Position]:
+        return ()
+
+    async def cancel_all_after(self, pause: timedelta) -> None:
+        del pause
+        raise FailedPrecondition("corner has no such switch.", reason="NOT_SUPPORTED")
 
     async def close(self) -> None:
         """There is nothing to forget."""
@@ -58,6 +94,10 @@ class CornerExchange:
     ) -> Sequence[Candle]:
         del symbol, timeframe, since, limit
         raise FailedPrecondition("corner keeps no candles.", reason="NOT_SUPPORTED")
+
+    def client_order_id(self, order_id: UUID) -> str:
+        del order_id
+        return ""
 
     def session(self, credentials: Credentials, owner: Owner) -> Session:
         del credentials, owner
