@@ -31,7 +31,7 @@ _UNKNOWN = Method(service="", name="", policy=PUBLIC, unary=False, full="unknown
 
 
 class Service:
-    """One service of a contract and its servicer, or several that share its methods between them.
+    """One service of a contract and its servicer.
 
     A servicer of ours has ``async def Name(self, request, call)``, an async generator where the response
     streams. A library's (``native_context``) is given gRPC's own context instead of the call. ``policy`` is
@@ -41,13 +41,14 @@ class Service:
     def __init__(
         self,
         descriptor: ServiceDescriptor,
-        *servicers: object,
+        servicer: object,
+        *,
         native_context: bool = False,
         policy: Policy | None = None,
     ) -> None:
         self.descriptor = descriptor
         self.name: str = descriptor.full_name
-        self._servicers = servicers
+        self._servicer = servicer
         self._native_context = native_context
         stated = policies(descriptor) if policy is None else dict.fromkeys(descriptor.methods_by_name, policy)
         self.methods = {each.name: _method(each, stated[each.name]) for each in descriptor.methods}
@@ -59,34 +60,25 @@ class Service:
 
     def _refuse_strangers(self) -> None:
         """A method that looks like an RPC and is in no contract is a misspelt one, never to be called."""
-        for servicer in self._servicers:
-            strangers = sorted(
-                name
-                for name in dir(type(servicer))
-                if name[0].isupper() and callable(getattr(servicer, name)) and name not in self.methods
+        strangers = sorted(
+            name
+            for name in dir(type(self._servicer))
+            if name[0].isupper() and callable(getattr(self._servicer, name)) and name not in self.methods
+        )
+        if strangers:
+            raise StartupError(
+                f"{type(self._servicer).__name__} serves what {self.name} lacks: {', '.join(strangers)}."
             )
-            if strangers:
-                raise StartupError(
-                    f"{type(servicer).__name__} serves what {self.name} lacks: {', '.join(strangers)}."
-                )
-
-    def _servicer_of(self, name: str) -> object | None:
-        found = [each for each in self._servicers if hasattr(each, name)]
-        if len(found) > 1:
-            names = " and ".join(type(each).__name__ for each in found)
-            raise StartupError(f"{names} both serve {name} of {self.name}.")
-        return found[0] if found else None
 
     def _handler(self, descriptor: MethodDescriptor, chain: Chain) -> Handler:
         method = self.methods[descriptor.name]
-        servicer = self._servicer_of(descriptor.name)
-        if servicer is None:
+        serve = getattr(self._servicer, descriptor.name, None)
+        if serve is None:
             return _make_handler(descriptor, _through(chain, method, _not_served))
-        serve = getattr(servicer, descriptor.name)
         expected = inspect.isasyncgenfunction if descriptor.server_streaming else inspect.iscoroutinefunction
         if not expected(serve):
             kind = "an async generator" if descriptor.server_streaming else "async"
-            raise StartupError(f"{type(servicer).__name__}.{descriptor.name} must be {kind}.")
+            raise StartupError(f"{type(self._servicer).__name__}.{descriptor.name} must be {kind}.")
         return _make_handler(descriptor, _through(chain, method, self._body(descriptor, serve)))
 
     def _body(self, descriptor: MethodDescriptor, serve: Callable[..., Any]) -> Body:

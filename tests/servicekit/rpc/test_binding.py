@@ -133,17 +133,6 @@ def test_a_servicer_may_have_public_constants_and_private_helpers() -> None:
     Service(PROBE, Helped())
 
 
-def test_two_servicers_with_the_same_method_stop_the_start() -> None:
-    class Twin:
-        async def GetEcho(self, _request: Any, _call: Call) -> Any:  # noqa: N802
-            return Echo()
-
-    with pytest.raises(
-        StartupError, match=r"Probe and Twin both serve GetEcho of keybridge.probe.v1.Probe\."
-    ):
-        Server([Service(PROBE, Probe(), Twin())], quick())
-
-
 async def test_a_handler_of_the_wrong_kind_stops_the_start() -> None:
     class Blocking:
         def GetEcho(self, _request: Any, _call: Call) -> Any:  # noqa: N802
