@@ -16,13 +16,17 @@ from bridgeservice.exchanges.paper import PAPER, paper_provider
 from bridgeservice.exchanges.registry import Registry
 from bridgeservice.history import History
 from bridgeservice.housekeeping import Housekeeping
-from bridgeservice.ledger_servicer import LedgerServicer
+from bridgeservice.journal import Journal
 from bridgeservice.market_data import MarketData
 from bridgeservice.models import METADATA
+from bridgeservice.order_metrics import OrderMetrics
+from bridgeservice.orders import Orders
 from bridgeservice.portfolio import Portfolios
 from bridgeservice.prices import Prices
 from bridgeservice.readings import Readings
 from bridgeservice.retention import Retention
+from bridgeservice.risk import Breaches, Risk
+from bridgeservice.sending import Sending
 from bridgeservice.servicer import BridgeServicer, Identity, UseCases
 from bridgeservice.sessions import Sessions
 from bridgeservice.settings import BridgeServiceSettings
@@ -31,6 +35,7 @@ from bridgeservice.snapshots import Snapshots, Terms
 from bridgeservice.store.instruments import InstrumentStore
 from bridgeservice.v1 import trading_bridge_pb2
 from bridgeservice.verification import Verification
+from bridgeservice.worth import Worth
 from servicekit import command_line, logs, startup
 from servicekit.catalogue import Catalogue
 from servicekit.metrics import Metrics
@@ -38,6 +43,7 @@ from servicekit.paging import PageTokens, keyed
 from servicekit.rpc.binding import Service
 from servicekit.rpc.server import Server
 from servicekit.version import version
+from servicekit.work import Work
 
 _log = logs.get(__name__)
 
@@ -86,20 +92,29 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
         accounts = Accounts(sessions, keep_tombstones=settings.tombstone_ttl)
         prices = Prices(calls, flights)
         portfolios = Portfolios(accounts, Readings(sessions, flights), prices)
+        journal = Journal(database)
+        work = await stack.enter_async_context(Work(settings.exchange_timeout))
+        risk = Risk(database, Worth(prices), Breaches(metrics.registry))
+        order_metrics = OrderMetrics(metrics.registry)
+        sending = Sending(journal, sessions, order_metrics, work, timeout=settings.exchange_timeout)
         use_cases = UseCases(
             accounts,
             Verification(accounts, sessions, flights),
             portfolios,
             MarketData(calls, flights),
             Directory(exchanges),
+            Orders(accounts, calls, journal, risk, sending),
+            risk,
+            History(database, accounts),
         )
         token_key = settings.page_token_key
         tokens = PageTokens(
             keyed(token_key.get_secret_value().encode() if token_key else secrets.token_bytes())
         )
-        servicer = BridgeServicer(identity, use_cases, exchanges.catalogue, tokens)
-        ledger = LedgerServicer(History(database, accounts), tokens)
-        service = Service(trading_bridge_pb2.DESCRIPTOR.services_by_name["TradingBridge"], servicer, ledger)
+        servicer = BridgeServicer(
+            identity, use_cases, exchanges.catalogue, tokens, order_params=settings.order_params
+        )
+        service = Service(trading_bridge_pb2.DESCRIPTOR.services_by_name["TradingBridge"], servicer)
         options = startup.server_options(settings, shares_port=shares_port)
         server = Server([service], options, metrics=metrics)
         housekeeping = Housekeeping(

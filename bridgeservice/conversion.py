@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from bridgeservice import records
+from bridgeservice.amounts import plain
 from bridgeservice.directory import Entry
 from bridgeservice.exchanges import exchange as exchanges
 from bridgeservice.exchanges.exchange import Environment
@@ -199,10 +199,10 @@ def market(found: exchanges.Market, exchange_id: str) -> market_pb2.Market:
 def point(found: Point) -> portfolio_pb2.PortfolioPoint:
     return portfolio_pb2.PortfolioPoint(
         time=found.time,
-        value=number(found.value),
+        value=plain(found.value),
         quote_asset=found.quote_asset,
         balances=[
-            balance_pb2.Balance(asset=asset, **{name: number(amount) for name, amount in amounts.items()})
+            balance_pb2.Balance(asset=asset, **{name: plain(amount) for name, amount in amounts.items()})
             for asset, amounts in found.balances.items()
         ],
         complete=found.complete,
@@ -216,9 +216,9 @@ def trade(found: records.Trade) -> trade_pb2.Trade:
         order_id=str(found.order_id) if found.order_id else "",
         symbol=found.symbol,
         side=f"ORDER_SIDE_{found.side.name}",
-        amount=number(found.amount),
-        price=number(found.price),
-        cost=number(found.cost),
+        amount=plain(found.amount),
+        price=plain(found.price),
+        cost=plain(found.cost),
         fees=fees(found.fees),
         time=found.traded_at,
     )
@@ -227,11 +227,6 @@ def trade(found: records.Trade) -> trade_pb2.Trade:
 def fees(found: Mapping[str, str]) -> list[order_pb2.Fee]:
     """By asset."""
     return [order_pb2.Fee(asset=asset, amount=amount) for asset, amount in sorted(found.items())]
-
-
-def number(value: Decimal | None) -> str:
-    """A number as numbers are written here; empty for one that is not known."""
-    return "" if value is None else format(value, "f")
 
 
 def _balance(found: exchanges.Balance, within: records.Holding) -> balance_pb2.Balance:

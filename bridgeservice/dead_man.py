@@ -24,7 +24,9 @@ _log = logs.get(__name__)
 class DeadMan:
     """Arms what the exchange offers; an exchange that offers nothing is asked once."""
 
-    def __init__(self, database: Database, accounts: Accounts, sessions: Sessions, *, after: timedelta) -> None:
+    def __init__(
+        self, database: Database, accounts: Accounts, sessions: Sessions, *, after: timedelta
+    ) -> None:
         self._database = database
         self._accounts = accounts
         self._sessions = sessions

@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 from bridgeservice import conversion
 from bridgeservice.history import History
+from bridgeservice.list_servicer import ListServicer
 from bridgeservice.records import TradeFilter
 from bridgeservice.store.snapshots import Range
 from bridgeservice.v1 import trading_bridge_pb2 as pb
 from bridgeservice.validation import Checks
 from servicekit import paging
-from servicekit.paging import NotAToken, PageTokens, Position
 from servicekit.rpc.call import Call
 
 MOST_POINTS = 1000
@@ -18,12 +18,10 @@ _USUAL_RANGE = timedelta(days=30)
 _SHORTEST_INTERVAL = timedelta(minutes=1)
 
 
-class LedgerServicer:
-    """Serves, of ``bridgeservice.v1.TradingBridge``, what asks no exchange."""
+class LedgerServicer(ListServicer):
+    """The part of ``BridgeServicer`` that serves what is remembered."""
 
-    def __init__(self, history: History, tokens: PageTokens) -> None:
-        self._history = history
-        self._tokens = tokens
+    _history: History
 
     async def ListTrades(self, request: pb.ListTradesRequest, _call: Call) -> pb.ListTradesResponse:
         check = Checks()
@@ -35,21 +33,13 @@ class LedgerServicer:
             since=conversion.moment(check, "start_time", start) if start else None,
         )
         size = check.page_size(request.page_size)
-        listing, place = self._place(check, request)
+        listing, place = self._place(check, request, request.page_token)
         check.refuse()
-        page = await self._history.trades(account_name, wanted, after=place, size=size)
+        page = await self._history.trades(account_name, wanted, after=paging.unpacked(place), size=size)
         return pb.ListTradesResponse(
             trades=[conversion.trade(each) for each in page.rows],
             next_page_token=self._tokens.write(paging.packed(page.next), listing),
         )
-
-    def _place(self, check: Checks, request: pb.ListTradesRequest) -> tuple[bytes, Position | None]:
-        listing = paging.listing(request)
-        try:
-            return listing, paging.unpacked(self._tokens.read(request.page_token, listing))
-        except NotAToken:
-            check.add("page_token", "is not a token of this list with these filters; begin without one")
-            return listing, None
 
     async def GetPortfolioHistory(
         self, request: pb.GetPortfolioHistoryRequest, _call: Call

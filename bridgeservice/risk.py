@@ -1,16 +1,22 @@
 """Risk rules and kill switches: setting them, and measuring an order by them before it is journalled."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Counter
 
+from bridgeservice.exchanges.exchange import Market
+from bridgeservice.exchanges.orders import Ticket
 from bridgeservice.needs import required
+from bridgeservice.records import Connector
 from bridgeservice.risk_rules import KillSwitch, Proposed, Rule, Verdict, decide
+from bridgeservice.rules import Judge, Ruling
 from bridgeservice.store import accounts as account_store
 from bridgeservice.store import risk as store
+from bridgeservice.worth import Worth
 from servicekit import logs
 from servicekit.database.engine import Connection, Database
 
@@ -45,8 +51,9 @@ class Breaches:
 class Risk:
     """The rules of all accounts, in PostgreSQL: what one bridge is told holds on all of them at once."""
 
-    def __init__(self, database: Database | None, breaches: Breaches) -> None:
+    def __init__(self, database: Database | None, worth: Worth, breaches: Breaches) -> None:
         self._database = database
+        self._worth = worth
         self._breaches = breaches
 
     async def set_rules(self, account_name: str, connector_name: str, rules: Sequence[Rule]) -> InForce:
@@ -81,21 +88,33 @@ class Risk:
             await store.release(connection, account_name, connector_name)
         _log.warning("a kill switch was released", account=account_name, connector=connector_name)
 
-    async def assets_to_value_in(self, account_name: str, connector_name: str) -> Collection[str]:
-        """The assets in which an order has to be valued before ``measure`` is asked."""
+    async def judge(self, connector: Connector, ticket: Ticket, market: Market) -> Judge:
+        """Who decides on this order, in the transaction that journals it; what it is worth is asked before that."""
         reads = required(self._database, _KEPT).reads
-        return await store.quote_assets(reads, account_name, connector_name)
+        assets = await store.quote_assets(reads, connector.account_name, connector.name)
+        place = (connector.exchange, connector.environment)
+        notionals = await self._worth.of(place, ticket, market, assets)
+        order = Proposed(
+            connector.name, ticket.symbol, {asset: Decimal(worth) for asset, worth in notionals.items()}
+        )
 
-    async def measure(self, connection: Connection, account_id: UUID, order: Proposed) -> Verdict:
-        """What the rules say of an order, in the transaction that journals it and holds its account."""
-        rules = await store.rules_for(connection, account_id, order.connector_name)
-        verdict = decide(order, await store.traded(connection, account_id, rules))
-        for rule in (*verdict.warned_by, *((verdict.refused_by,) if verdict.refused_by else ())):
+        async def decide_now(connection: Connection, account_id: UUID) -> Ruling:
+            rules = await store.rules_for(connection, account_id, connector.name)
+            verdict = decide(order, await store.traded(connection, account_id, rules))
+            self._tell(verdict, connector)
+            refused = verdict.refused_by.reason if verdict.refused_by else ""
+            return Ruling(refused, notionals, verdict.cancels)
+
+        return decide_now
+
+    def _tell(self, verdict: Verdict, connector: Connector) -> None:
+        refusing = [verdict.refused_by] if verdict.refused_by else []
+        for rule in (*refusing, *verdict.warned_by):
             self._breaches.note(rule)
             _log.warning(
                 "an order breaks a risk rule",
                 rule=rule.kind.value,
                 action=rule.action.value,
-                connector=order.connector_name,
+                account=connector.account_name,
+                connector=connector.name,
             )
-        return verdict

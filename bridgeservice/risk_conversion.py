@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Final
 
-from bridgeservice import conversion
+from bridgeservice.amounts import plain
 from bridgeservice.enums import RiskAction, RiskRuleKind
 from bridgeservice.risk_rules import COUNTS, NOTIONALS, KillSwitch, Rule
 from bridgeservice.v1 import risk_pb2
@@ -40,7 +40,7 @@ def rule(found: Rule) -> risk_pb2.RiskRule:
     return risk_pb2.RiskRule(
         kind=f"RISK_RULE_KIND_{found.kind.name}",
         action=f"RISK_ACTION_{found.action.name}",
-        limit=conversion.number(found.bound),
+        limit=plain(found.bound),
         quote_asset=found.quote_asset,
         symbols=found.symbols,
     )

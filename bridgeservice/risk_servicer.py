@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 
 from bridgeservice import risk_conversion
-from bridgeservice.orders import Orders
 from bridgeservice.risk import Risk
 from bridgeservice.risk_rules import KillSwitch
 from bridgeservice.v1 import trading_bridge_pb2 as pb
@@ -14,11 +13,9 @@ LONGEST_REASON = 500
 
 
 class RiskServicer:
-    """Serves, of ``bridgeservice.v1.TradingBridge``, what bounds trading."""
+    """The part of ``BridgeServicer`` that serves what bounds trading."""
 
-    def __init__(self, risk: Risk, orders: Orders) -> None:
-        self._risk = risk
-        self._orders = orders
+    _risk: Risk
 
     async def SetRiskRules(self, request: pb.SetRiskRulesRequest, _call: Call) -> pb.SetRiskRulesResponse:
         check = Checks()
@@ -39,7 +36,7 @@ class RiskServicer:
         )
 
     async def EngageKillSwitch(
-        self, request: pb.EngageKillSwitchRequest, call: Call
+        self, request: pb.EngageKillSwitchRequest, _call: Call
     ) -> pb.EngageKillSwitchResponse:
         check = Checks()
         account_name, connector_name = _place(check, request)

@@ -12,7 +12,7 @@ from bridgeservice.exchanges.options import Options
 from bridgeservice.exchanges.paper import PAPER, STARTING_BALANCES, PaperOptions
 from bridgeservice.validation import LONGEST_ASSET
 from servicekit.catalogue import Catalogue
-from servicekit.config import Address, Duration, PositiveDuration, ServiceSettings, StringMap
+from servicekit.config import Address, Duration, PositiveDuration, ServiceSettings, StringList, StringMap
 from servicekit.errors import SettingsError
 
 _A_MINUTE = timedelta(minutes=1)
@@ -79,6 +79,13 @@ class BridgeServiceSettings(ServiceSettings):
 
     snapshot_retention: PositiveDuration = Field(2 * _A_YEAR, le=20 * _A_YEAR)
     """How long snapshots are kept."""
+
+    order_params: StringList = ()
+    """What callers may say of an order beyond the contract, by ccxt's names; anything else is refused."""
+
+    order_settling_time: PositiveDuration = Field(2 * _A_MINUTE, le=_A_DAY)
+    """For how long an order of which it is not known whether it was placed is asked for, before an exchange that
+    does not know it is believed."""
 
     page_token_key: SecretStr | None = None
     """What page tokens are authenticated with. When it is not set, a random key: then a token is good for this

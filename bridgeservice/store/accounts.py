@@ -29,16 +29,21 @@ async def find(executor: Executor, account_name: str) -> UUID | None:
 
 
 async def hold(connection: AsyncConnection, account_name: str) -> UUID:
-    """The same, and nobody else's to hold until the transaction ends. What hangs on it can still be written."""
-    await ensure(connection, account_name)
-    # A statement of its own: only the next one is sure to see what whoever held it before has committed.
-    held = select(_table.id).where(_table.account_name == account_name).with_for_update(key_share=True)
-    account_id: UUID = (await connection.execute(held)).scalar_one()
-    return account_id
+    """The account's id, as ``ensure`` gives it, and nobody else's to hold until the unit of work ends.
+
+    What hangs on the account can still be written. Only the next statement is sure to see what whoever held it
+    before has committed.
+    """
+    statement = select(_table.id).where(_table.account_name == account_name).with_for_update(key_share=True)
+    found: UUID | None = (await connection.execute(statement)).scalar_one_or_none()
+    if found is None:
+        await ensure(connection, account_name)
+        found = (await connection.execute(statement)).scalar_one()
+    return found
 
 
 async def ensure_all(connection: AsyncConnection, account_names: Sequence[str]) -> dict[str, UUID]:
-    """The same for many, by their names."""
+    """The ids of many accounts, by their names; those that are not there are made."""
     # In one order, so that two who make the same accounts never wait for each other.
     names = literal(sorted(account_names), ARRAY(Text))
     given = func.unnest(names).table_valued(column("account_name", Text)).render_derived(name="given")
