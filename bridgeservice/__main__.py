@@ -24,7 +24,7 @@ from bridgeservice.orders import Orders
 from bridgeservice.portfolio import Portfolios
 from bridgeservice.prices import Prices
 from bridgeservice.readings import Readings
-from bridgeservice.retention import Retention
+from bridgeservice.retention import Retention, Spans
 from bridgeservice.risk import Breaches, Risk
 from bridgeservice.sending import Sending
 from bridgeservice.servicer import BridgeServicer, Identity, UseCases
@@ -127,7 +127,7 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
             terms = Terms(settings.snapshot_interval, settings.snapshot_quote_asset)
             loops += [
                 Snapshots(database, accounts, portfolios, terms).run,
-                Retention(database, snapshots=settings.snapshot_retention).run,
+                Retention(database, Spans(settings.order_retention, settings.snapshot_retention)).run,
             ]
         await stack.enter_async_context(startup.background(*loops))
         # Only now, so that the bridge serves before ccxt is there; who needs it waits for it.

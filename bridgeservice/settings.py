@@ -80,6 +80,21 @@ class BridgeServiceSettings(ServiceSettings):
     snapshot_retention: PositiveDuration = Field(2 * _A_YEAR, le=20 * _A_YEAR)
     """How long snapshots are kept."""
 
+    order_retention: PositiveDuration | None = Field(None, le=20 * _A_YEAR)
+    """For how long ended orders, and trades, are shown; without end when it is not set. What is hidden is not deleted,
+    and comes back when this is made longer."""
+
+    reconcile_interval: PositiveDuration = Field(timedelta(seconds=30), ge=timedelta(seconds=1), le=_AN_HOUR)
+    """How often a connector with open orders is compared with its exchange; one without, but that is traded with, a
+    twentieth as often."""
+
+    history: PositiveDuration = Field(timedelta(days=30), le=20 * _A_YEAR)
+    """How far back trades are read from the exchange when a connector is first used."""
+
+    dead_man_switch: PositiveDuration | None = Field(None, ge=timedelta(seconds=10), le=_AN_HOUR)
+    """After which time without a sign of this bridge an exchange that offers it is to cancel a connector's open orders;
+    never when it is not set."""
+
     order_params: StringList = ()
     """What callers may say of an order beyond the contract, by ccxt's names; anything else is refused."""
 

@@ -58,6 +58,8 @@ class Trade(UuidKey, Timestamps, SoftDelete, Base):
             postgresql_where=text("NOT is_deleted"),
         ),
         Index("ix_trades_order", "order_id"),
+        # For retention.
+        Index("ix_trades_age", "is_deleted", "traded_at"),
         IN_SCHEMA,
     )
 

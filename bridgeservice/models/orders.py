@@ -90,6 +90,8 @@ class Order(UuidKey, Timestamps, SoftDelete, Base):
             "id",
             postgresql_where=text("state IN ('pending', 'unknown', 'open')"),
         ),
+        # For retention.
+        Index("ix_orders_age", "is_deleted", "created_at"),
         Index("ix_orders_due", "next_check_at", postgresql_where=text(_UNSETTLED)),
         IN_SCHEMA,
     )

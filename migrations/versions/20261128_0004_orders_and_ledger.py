@@ -187,6 +187,8 @@ INDEXES = (
         WHERE NOT is_deleted
     """,
     "CREATE INDEX ix_trades_order ON bridge.trades (order_id)",
+    "CREATE INDEX ix_trades_age ON bridge.trades (is_deleted, traded_at)",
+    "CREATE INDEX ix_orders_age ON bridge.orders (is_deleted, created_at)",
     "CREATE INDEX ix_portfolio_snapshots_age ON bridge.portfolio_snapshots (bucket)",
     "CREATE INDEX ix_portfolio_snapshots_bucket ON bridge.portfolio_snapshots (account_id, bucket)",
 )

@@ -17,7 +17,7 @@ from bridgeservice.exchange_calls import ExchangeCalls
 from bridgeservice.exchanges.exchange import Balance, Environment
 from bridgeservice.portfolio import Wish
 from bridgeservice.records import Connector, Holding, Portfolio, Reading, ReadStatus
-from bridgeservice.retention import Retention
+from bridgeservice.retention import Retention, Spans
 from bridgeservice.sessions import Sessions
 from bridgeservice.snapshots import Snapshots, Terms
 from bridgeservice.store import snapshots as store
@@ -222,7 +222,7 @@ async def test_snapshots_are_forgotten_when_they_are_old_enough(
     snapshots = Snapshots(database, accounts, made_up, TERMS)
     for days in range(3):
         await snapshots.once(NOON + days * DAY)
-    await Retention(database, snapshots=2 * DAY).once(NOON + 3 * DAY)
+    await Retention(database, Spans(None, 2 * DAY)).once(NOON + 3 * DAY)
     assert [each.time for each in await history(database, account)] == [NOON + DAY, NOON + 2 * DAY]
 
 

@@ -112,6 +112,19 @@ class FakeBook:
             )
         )  # fmt: skip
 
+    def fill_some(self, order_id: str, amount: str) -> None:
+        """Somebody takes a part of it."""
+        order = self.placed[order_id]
+        assert order.side is not None
+        filled = Decimal(order.filled or "0") + Decimal(amount)
+        state = OrderState.FILLED if filled == Decimal(order.amount) else order.state
+        self.placed[order_id] = replace(order, filled=str(filled), state=state)
+        cost = str(Decimal(amount) * Decimal(order.price))
+        number = f"t{order_id}-{len(self.fills)}"
+        self.fills.append(
+            ExchangeTrade(number, order_id, order.symbol, order.side, amount, order.price, cost, self.clock())
+        )
+
     def end(self, order_id: str) -> None:
         self.placed[order_id] = replace(self.placed[order_id], state=OrderState.CANCELED)
 
