@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from bridgeservice.accounts import Accounts
+from bridgeservice.cancellation import Cancellation
 from bridgeservice.directory import Directory
 from bridgeservice.exchange_calls import ExchangeCalls
 from bridgeservice.exchanges import plugins
@@ -23,6 +24,8 @@ from bridgeservice.orders import Orders
 from bridgeservice.portfolio import Portfolios
 from bridgeservice.prices import Prices
 from bridgeservice.readings import Readings
+from bridgeservice.resolution import Resolution
+from bridgeservice.resolution_loop import ResolutionLoop
 from bridgeservice.rules import NoRules
 from bridgeservice.sending import Sending
 from bridgeservice.servicer import BridgeServicer, Identity, UseCases
@@ -91,6 +94,10 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
         work = await stack.enter_async_context(Work(settings.exchange_timeout))
         order_metrics = OrderMetrics(metrics.registry)
         sending = Sending(journal, sessions, order_metrics, work, timeout=settings.exchange_timeout)
+        resolution = Resolution(
+            journal, sessions, order_metrics,
+            lease=sending.lease, settling_time=settings.order_settling_time,
+        )  # fmt: skip
         use_cases = UseCases(
             accounts,
             Verification(accounts, sessions, flights),
@@ -98,6 +105,7 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
             MarketData(calls, flights),
             Directory(exchanges),
             Orders(accounts, calls, journal, NoRules(), sending),
+            Cancellation(accounts, journal, resolution, work),
         )
         token_key = settings.page_token_key
         tokens = PageTokens(
@@ -114,7 +122,12 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
             connector_ttl=settings.connector_ttl, session_idle=settings.session_idle,
         )  # fmt: skip
         stop = await stack.enter_async_context(startup.serving(server, settings, metrics, ready=ready))
-        await stack.enter_async_context(startup.background(housekeeping.run))
+        loops = [housekeeping.run]
+        if database is not None:
+            resolving = ResolutionLoop(journal, accounts, resolution, work)
+            accounts.tell(resolving.hear)
+            loops.append(resolving.run)
+        await stack.enter_async_context(startup.background(*loops))
         # Only now, so that the bridge serves before ccxt is there; who needs it waits for it.
         exchanges.start()
         await stop.wait()

@@ -56,7 +56,7 @@ class Orders:
         """The newest first."""
         page = await self._journal.page(wanted, after=after, size=size)
         if not page.rows:
-            await self._require_account(wanted.account_name)
+            await require_account(self._accounts, self._journal, wanted.account_name)
         return page
 
     async def _accepted(
@@ -85,10 +85,11 @@ class Orders:
         precision.check(ticket, market)
         return replace(ticket, client_order_id=client_order_id), market
 
-    async def _require_account(self, name: str) -> None:
-        """An account is known to the bridge that holds it, and to the journal."""
-        try:
-            self._accounts.get(name)
-        except NotFound:
-            if not await self._journal.knows(name):
-                raise
+
+async def require_account(accounts: Accounts, journal: Journal, name: str) -> None:
+    """An account is known to the bridge that holds it, and to the journal; refuse one that neither knows."""
+    try:
+        accounts.get(name)
+    except NotFound:
+        if not await journal.knows(name):
+            raise

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from bridgeservice import conversion
 from bridgeservice.accounts import Accounts
+from bridgeservice.cancellation import Cancellation
 from bridgeservice.directory import Directory
 from bridgeservice.exchange_calls import time_to_answer
 from bridgeservice.market_data import CandleWish, MarketData
@@ -41,6 +42,7 @@ class UseCases:
     market_data: MarketData
     directory: Directory
     orders: Orders
+    cancellation: Cancellation
 
 
 class BridgeServicer(OrderServicer):
@@ -62,6 +64,7 @@ class BridgeServicer(OrderServicer):
         self._market_data = use_cases.market_data
         self._directory = use_cases.directory
         self._orders = use_cases.orders
+        self._cancellation = use_cases.cancellation
         self._order_params = order_params
         self._catalogue = catalogue
         self._tokens = tokens

@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from bridgeservice.accounts import Accounts
+from bridgeservice.cancellation import Cancellation
 from bridgeservice.directory import Directory
 from bridgeservice.exchange_calls import ExchangeCalls
 from bridgeservice.journal import Journal
@@ -22,6 +23,8 @@ from bridgeservice.orders import Orders
 from bridgeservice.portfolio import Portfolios
 from bridgeservice.prices import Prices
 from bridgeservice.readings import Readings
+from bridgeservice.resolution import Resolution
+from bridgeservice.resolution_loop import ResolutionLoop
 from bridgeservice.rules import NoRules, Rules
 from bridgeservice.sending import Sending
 from bridgeservice.servicer import BridgeServicer, Identity, UseCases
@@ -60,6 +63,9 @@ class Bridge:
     prices: Prices
     identity: Identity
     server: Server
+    resolving: ResolutionLoop
+    """Not running: a test has it do one turn."""
+    registry: CollectorRegistry
 
     @property
     def under_way(self) -> int:
@@ -99,6 +105,8 @@ async def running(
     database: Database | None = None,
     rules: Rules | None = None,
     order_params: Collection[str] = (),
+    settling_time: timedelta = timedelta(minutes=2),
+    lease: timedelta | None = None,
     around: Callable[[BridgeServicer], object] = lambda servicer: servicer,
     **options: Any,
 ) -> AsyncIterator[Bridge]:
@@ -109,7 +117,13 @@ async def running(
     accounts = Accounts(sessions, keep_tombstones=timedelta(days=2))
     prices = Prices(calls, flights)
     journal, work, registry = Journal(database), Work(longest), CollectorRegistry()
-    sending = Sending(journal, sessions, OrderMetrics(registry), work, timeout=longest)
+    metrics = OrderMetrics(registry)
+    sending = Sending(journal, sessions, metrics, work, timeout=longest)
+    resolution = Resolution(
+        journal, sessions, metrics, lease=lease or sending.lease, settling_time=settling_time
+    )
+    loop = ResolutionLoop(journal, accounts, resolution, work)
+    accounts.tell(loop.hear)
     use_cases = UseCases(
         accounts,
         Verification(accounts, sessions, flights),
@@ -117,6 +131,7 @@ async def running(
         MarketData(calls, flights),
         Directory(exchanges),
         Orders(accounts, calls, journal, rules or NoRules(), sending),
+        Cancellation(accounts, journal, resolution, work),
     )
     identity = Identity(str(uuid4()), datetime.now(UTC), "1.2.3", "192.0.2.7")
     tokens = PageTokens(keyed(secrets.token_bytes()))
@@ -130,7 +145,7 @@ async def running(
     try:
         async with plain_channel(server.port) as channel, work:
             stub = TradingBridgeStub(channel)
-            yield Bridge(stub, exchanges, accounts, sessions, prices, identity, server)
+            yield Bridge(stub, exchanges, accounts, sessions, prices, identity, server, loop, registry)
     finally:
         await flights.close()
         await server.stop()
