@@ -15,11 +15,16 @@ from bridgeservice.exchanges.exchange import Environment
 from bridgeservice.exchanges.paper import PAPER, paper_provider
 from bridgeservice.exchanges.registry import Registry
 from bridgeservice.housekeeping import Housekeeping
+from bridgeservice.journal import Journal
 from bridgeservice.market_data import MarketData
 from bridgeservice.models import METADATA
+from bridgeservice.order_metrics import OrderMetrics
+from bridgeservice.orders import Orders
 from bridgeservice.portfolio import Portfolios
 from bridgeservice.prices import Prices
 from bridgeservice.readings import Readings
+from bridgeservice.rules import NoRules
+from bridgeservice.sending import Sending
 from bridgeservice.servicer import BridgeServicer, Identity, UseCases
 from bridgeservice.sessions import Sessions
 from bridgeservice.settings import BridgeServiceSettings
@@ -34,6 +39,7 @@ from servicekit.paging import PageTokens, keyed
 from servicekit.rpc.binding import Service
 from servicekit.rpc.server import Server
 from servicekit.version import version
+from servicekit.work import Work
 
 _log = logs.get(__name__)
 
@@ -81,18 +87,25 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
         stack.push_async_callback(flights.close)
         accounts = Accounts(sessions, keep_tombstones=settings.tombstone_ttl)
         prices = Prices(calls, flights)
+        journal = Journal(database)
+        work = await stack.enter_async_context(Work(settings.exchange_timeout))
+        order_metrics = OrderMetrics(metrics.registry)
+        sending = Sending(journal, sessions, order_metrics, work, timeout=settings.exchange_timeout)
         use_cases = UseCases(
             accounts,
             Verification(accounts, sessions, flights),
             Portfolios(accounts, Readings(sessions, flights), prices),
             MarketData(calls, flights),
             Directory(exchanges),
+            Orders(accounts, calls, journal, NoRules(), sending),
         )
         token_key = settings.page_token_key
         tokens = PageTokens(
             keyed(token_key.get_secret_value().encode() if token_key else secrets.token_bytes())
         )
-        servicer = BridgeServicer(identity, use_cases, exchanges.catalogue, tokens)
+        servicer = BridgeServicer(
+            identity, use_cases, exchanges.catalogue, tokens, order_params=settings.order_params
+        )
         service = Service(trading_bridge_pb2.DESCRIPTOR.services_by_name["TradingBridge"], servicer)
         options = startup.server_options(settings, shares_port=shares_port)
         server = Server([service], options, metrics=metrics)

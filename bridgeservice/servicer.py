@@ -1,23 +1,23 @@
-"""TradingBridge's RPCs: check, convert, call one use case, convert back."""
+"""TradingBridge's RPCs: check, convert, call one use case, convert back. Those for orders have a file of their own."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-
-from google.protobuf.message import Message
 
 from bridgeservice import conversion
 from bridgeservice.accounts import Accounts
 from bridgeservice.directory import Directory
 from bridgeservice.exchange_calls import time_to_answer
 from bridgeservice.market_data import CandleWish, MarketData
+from bridgeservice.order_servicer import OrderServicer
+from bridgeservice.orders import Orders
 from bridgeservice.portfolio import Portfolios, Wish
 from bridgeservice.records import Connector
 from bridgeservice.v1 import trading_bridge_pb2 as pb
 from bridgeservice.validation import Checks
 from bridgeservice.verification import Verification, warning
-from servicekit import paging
 from servicekit.catalogue import Catalogue
-from servicekit.paging import NotAToken, PageTokens
+from servicekit.paging import PageTokens
 from servicekit.rpc.call import Call
 
 
@@ -40,13 +40,20 @@ class UseCases:
     portfolios: Portfolios
     market_data: MarketData
     directory: Directory
+    orders: Orders
 
 
-class BridgeServicer:
+class BridgeServicer(OrderServicer):
     """Serves ``bridgeservice.v1.TradingBridge``; a method that is not here answers UNIMPLEMENTED."""
 
     def __init__(
-        self, identity: Identity, use_cases: UseCases, catalogue: Catalogue, tokens: PageTokens
+        self,
+        identity: Identity,
+        use_cases: UseCases,
+        catalogue: Catalogue,
+        tokens: PageTokens,
+        *,
+        order_params: Collection[str] = (),
     ) -> None:
         self._identity = identity
         self._accounts = use_cases.accounts
@@ -54,6 +61,8 @@ class BridgeServicer:
         self._portfolios = use_cases.portfolios
         self._market_data = use_cases.market_data
         self._directory = use_cases.directory
+        self._orders = use_cases.orders
+        self._order_params = order_params
         self._catalogue = catalogue
         self._tokens = tokens
 
@@ -257,23 +266,6 @@ class BridgeServicer:
         name = check.name("connector_name", request.connector_name)
         check.refuse()
         return self._accounts.connector(account_name, name)
-
-    def _place(self, check: Checks, request: Message, token: str) -> tuple[bytes, bytes | None]:
-        """The list that is asked for, without regard to pages, and where in it to go on."""
-        listing = paging.listing(request)
-        try:
-            return listing, self._tokens.read(token, listing)
-        except NotAToken:
-            check.add("page_token", "is not a token of this list with these filters; begin without one")
-            return listing, None
-
-    def _name(self, check: Checks, request: Message, token: str) -> tuple[bytes, str | None]:
-        """The same for a list that is sorted by names."""
-        listing, place = self._place(check, request, token)
-        return listing, None if place is None else place.decode()
-
-    def _next(self, name: str | None, listing: bytes) -> str:
-        return self._tokens.write(None if name is None else name.encode(), listing)
 
 
 def _account_name(value: str) -> str:

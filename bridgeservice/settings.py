@@ -11,7 +11,7 @@ from pydantic_settings import SettingsConfigDict
 from bridgeservice.exchanges.options import Options
 from bridgeservice.exchanges.paper import PAPER, STARTING_BALANCES, PaperOptions
 from servicekit.catalogue import Catalogue
-from servicekit.config import Address, Duration, PositiveDuration, ServiceSettings, StringMap
+from servicekit.config import Address, Duration, PositiveDuration, ServiceSettings, StringList, StringMap
 from servicekit.errors import SettingsError
 
 _A_MINUTE = timedelta(minutes=1)
@@ -69,6 +69,13 @@ class BridgeServiceSettings(ServiceSettings):
 
     session_idle: PositiveDuration = Field(10 * _A_MINUTE, le=_A_DAY)
     """How long a connector stays ready for use once nobody uses it; then it goes back to rest."""
+
+    order_params: StringList = ()
+    """What callers may say of an order beyond the contract, by ccxt's names; anything else is refused."""
+
+    order_settling_time: PositiveDuration = Field(2 * _A_MINUTE, le=_A_DAY)
+    """For how long an order of which it is not known whether it was placed is asked for, before an exchange that
+    does not know it is believed."""
 
     page_token_key: SecretStr | None = None
     """What page tokens are authenticated with. When it is not set, a random key: then a token is good for this

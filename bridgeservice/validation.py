@@ -30,6 +30,10 @@ class Checks(Violations):
         """The name of an account or a connector."""
         return self.text(field, value, longest=LONGEST_NAME, required=True)
 
+    def optional_name(self, field: str, value: str) -> str:
+        """The same, or none."""
+        return self.text(field, value, longest=LONGEST_NAME)
+
     def names(self, field: str, values: list[str]) -> list[str]:
         """Some names, or none."""
         if self._few(field, values):

@@ -5,11 +5,12 @@ from uuid import UUID, uuid4
 
 from keyservice.convergence import Convergence
 from keyservice.keyring import Keyring
-from keyservice.records import Caller, Client, Page, Position
+from keyservice.records import Caller, Client
 from keyservice.repetition import Repetition, claim
 from keyservice.store import api_keys, audit, clients, requests
 from servicekit.database.engine import Connection, Database
 from servicekit.errors import NotFound
+from servicekit.paging import Page, Position
 
 
 class Clients:

@@ -12,7 +12,7 @@ from keyservice.credentials import columns, hint
 from keyservice.enums import Environment
 from keyservice.fingerprints import fingerprint_of
 from keyservice.keyring import Keyring
-from keyservice.records import ApiKey, AuditEvent, Caller, Client, Page, Position
+from keyservice.records import ApiKey, AuditEvent, Caller, Client
 from keyservice.repetition import Repetition, claim
 from keyservice.store import additions, api_key_lists, api_keys, audit, clients, requests
 from keyservice.store.additions import NewKey
@@ -22,6 +22,7 @@ from servicekit.catalogue import Catalogue
 from servicekit.credentials import Credentials
 from servicekit.database.engine import Connection, Database
 from servicekit.errors import Aborted, FailedPrecondition, NotFound
+from servicekit.paging import Page, Position
 from servicekit.validation import Violations
 
 

@@ -2,13 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, TypeVar
 from uuid import UUID
 
 from keyservice import warnings
 from keyservice.enums import BridgeReason, BridgeState, Environment, Permission
-
-T = TypeVar("T")
 
 
 def account_name_of(client_id: UUID) -> str:
@@ -134,19 +131,3 @@ class AuditEvent:
     api_key_id: UUID | None
     request_id: str
     outcome: str
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where a page ended: the sort key of its last row."""
-
-    created_at: datetime
-    id: UUID
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """A page of a list, and where the next one begins, if there is one."""
-
-    rows: list[T]
-    next: Position | None

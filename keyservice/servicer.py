@@ -10,7 +10,7 @@ from keyservice.bridge_health import BridgeHealth
 from keyservice.clients import Clients
 from keyservice.custody import ApiKeyChanges, ApiKeyOrder, Custody, Rotation
 from keyservice.paging import NotAToken, PageTokens
-from keyservice.records import Caller, Position
+from keyservice.records import Caller
 from keyservice.reinitialization import Reinitialization, Selection
 from keyservice.store.api_key_lists import Filter
 from keyservice.v1 import key_service_pb2 as pb
@@ -19,6 +19,7 @@ from keyservice.verification import Verification
 from keyservice.watching import Watching
 from servicekit import paging
 from servicekit.catalogue import Catalogue
+from servicekit.paging import Position
 from servicekit.rpc.call import Call
 from servicekit.validation import Violations, required_id
 

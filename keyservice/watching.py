@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Never
 from uuid import UUID
 
-from keyservice.records import ApiKey, Caller, Position
+from keyservice.records import ApiKey, Caller
 from keyservice.store import api_key_lists, notices
 from keyservice.store.api_key_lists import Filter
 from servicekit import logs
@@ -19,6 +19,7 @@ from servicekit.database.engine import Database
 from servicekit.database.notifications import listening
 from servicekit.database.options import DatabaseOptions
 from servicekit.errors import KeybridgeError, ResourceExhausted, Unavailable
+from servicekit.paging import Position
 
 CHANNEL: Final = "keybridge_api_keys"
 MOST_UNREAD: Final = 10_000

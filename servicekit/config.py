@@ -15,7 +15,15 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from servicekit import variables
 from servicekit.errors import SettingsError
-from servicekit.values import Address, Duration, PositiveDuration, SecretList, StringMap, format_duration
+from servicekit.values import (
+    Address,
+    Duration,
+    PositiveDuration,
+    SecretList,
+    StringList,
+    StringMap,
+    format_duration,
+)
 from servicekit.variables import Named
 
 __all__ = [
@@ -26,6 +34,7 @@ __all__ = [
     "PositiveDuration",
     "SecretList",
     "ServiceSettings",
+    "StringList",
     "StringMap",
     "describe",
     "load",

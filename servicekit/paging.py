@@ -1,16 +1,41 @@
-"""Page tokens: opaque, authenticated, and good for the list and the filters that they were made for only."""
+"""Pages of lists, and their tokens: opaque, authenticated, and good for one list with the same filters only."""
 
 import base64
 import copy
 import hmac
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Generic, TypeVar
+from uuid import UUID
 
 from google.protobuf.message import Message
 
 Mac = Callable[[bytes, bytes], bytes]
 """Authenticates two texts, so that nobody without the key can do it, nor move a byte from one to the other."""
 
+T = TypeVar("T")
+
 _MAC_BYTES = 18
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_POSITION = struct.Struct(">q16s")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a page of rows ended: the time by which they are sorted, and the id, of its last one."""
+
+    time: datetime
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A page of rows, and where the next one begins, if there is one."""
+
+    rows: Sequence[T]
+    next: Position | None
 
 
 class NotAToken(Exception):
@@ -60,3 +85,18 @@ def listing(request: Message) -> bytes:
     filters.ClearField("page_size")
     filters.ClearField("page_token")
     return request.DESCRIPTOR.full_name.encode() + filters.SerializeToString(deterministic=True)
+
+
+def packed(position: Position | None) -> bytes | None:
+    """A position as a token holds it, to the microsecond."""
+    if position is None:
+        return None
+    microseconds = (position.time - _EPOCH) // timedelta(microseconds=1)
+    return _POSITION.pack(microseconds, position.id.bytes)
+
+
+def unpacked(place: bytes | None) -> Position | None:
+    if place is None:
+        return None
+    microseconds, row_id = _POSITION.unpack(place)
+    return Position(_EPOCH + timedelta(microseconds=microseconds), UUID(bytes=row_id))

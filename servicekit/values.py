@@ -110,5 +110,6 @@ def _decode(value: object) -> object:
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
+StringList = Annotated[tuple[str, ...], BeforeValidator(_split)]
 SecretList = Annotated[tuple[SecretStr, ...], BeforeValidator(_split)]
 StringMap = Annotated[dict[str, str], BeforeValidator(_decode)]

@@ -3,24 +3,16 @@
 All of it is exact: an amount times a price has as many digits as it needs, and is never rounded.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow, localcontext
+from decimal import Decimal, localcontext
 from typing import Final, TypeAlias, cast
 from uuid import UUID
 
+from bridgeservice.amounts import EXACT
 from bridgeservice.enums import OrderSide, OrderState, OrderType, PaperOrderState
-from bridgeservice.exchanges.exchange import Market
-from bridgeservice.exchanges.orders import ExchangeOrder, ExchangeTrade, Fee, Ticket
-from servicekit.errors import InvalidArgument, Violation
-
-# More digits than checked amounts can ever come to; should they all the same, that raises and rounds nothing.
-EXACT: Final = Context(prec=400, traps=[Inexact, InvalidOperation, Overflow, DivisionByZero])
-
-_NUMBER = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?")
-
+from bridgeservice.exchanges.orders import ExchangeOrder, ExchangeTrade, Fee
 
 _STATES: Final[Mapping[PaperOrderState, OrderState]] = {
     PaperOrderState.OPEN: OrderState.OPEN,
@@ -80,35 +72,6 @@ class Change:
 
 Changes: TypeAlias = Mapping[str, Change]
 """By asset."""
-
-
-def check(ticket: Ticket, market: Market) -> tuple[Decimal, Decimal | None]:
-    """The amount and the limit as numbers; refused unless the market takes them as they are."""
-    violations: list[Violation] = []
-    with localcontext(EXACT):
-        amount = _number("amount", ticket.amount, violations)
-        price = None
-        if ticket.type is OrderType.LIMIT:
-            price = _number("price", ticket.price, violations)
-        elif ticket.price:
-            violations.append(
-                Violation("price", "a market order takes the price that it finds: leave it out")
-            )
-        if amount is not None:
-            bounds = (market.amount_step, market.min_amount, market.max_amount)
-            violations += _outside("amount", amount, *bounds)
-        if price is not None:
-            violations += _outside("price", price, market.price_step, market.min_price, market.max_price)
-        if amount is not None and price is not None:
-            violations += _outside(
-                "amount", amount * price, "", market.min_cost, market.max_cost, "its cost "
-            )
-    if violations or amount is None:
-        told = "; ".join(f"{each.field}: {each.description}" for each in violations)
-        raise InvalidArgument(
-            f"paper refuses this order: {told}.", violations=violations, reason="INVALID_ORDER"
-        )
-    return amount, price
 
 
 def reserve(order: PaperOrder) -> Changes:
@@ -189,22 +152,3 @@ def trade(order: PaperOrder, done: PaperFill) -> ExchangeTrade:
 
 def _text(number: Decimal) -> str:
     return format(number, "f")
-
-
-def _number(field: str, text: str, violations: list[Violation]) -> Decimal | None:
-    value = Decimal(text) if _NUMBER.fullmatch(text) else None
-    if value is None or value == 0:
-        violations.append(Violation(field, "should be a positive decimal number, such as 0.5"))
-        return None
-    return value
-
-
-def _outside(
-    field: str, value: Decimal, step: str, least: str, most: str, of: str = ""
-) -> Iterable[Violation]:
-    if step and value % Decimal(step) != 0:
-        yield Violation(field, f"{of}should be a multiple of {step}")
-    if least and value < Decimal(least):
-        yield Violation(field, f"{of}should be at least {least}")
-    if most and value > Decimal(most):
-        yield Violation(field, f"{of}should be at most {most}")

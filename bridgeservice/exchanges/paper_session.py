@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID, uuid4
 
+from bridgeservice import precision
 from bridgeservice.enums import OrderSide, OrderType, PaperOrderState, TimeInForce
 from bridgeservice.exchanges import paper_orders
 from bridgeservice.exchanges.exchange import Balance, Owner, Permission, Permissions, Ticker
@@ -183,7 +184,7 @@ class PaperSession:
         if market is None or not market.active:
             raise InvalidArgument(f"paper does not trade {ticket.symbol!r} now.", reason="UNKNOWN_SYMBOL")
         _refuse_what_spot_has_not(ticket)
-        amount, price = paper_orders.check(ticket, market)
+        amount, price = precision.check(ticket, market)
         return PaperOrder(
             id=uuid4(),
             client_order_id=ticket.client_order_id or None,

@@ -7,6 +7,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridgeservice import models
+from servicekit.database.reads import Executor
 
 _table = models.Account
 
@@ -17,3 +18,18 @@ async def ensure(connection: AsyncConnection, account_name: str) -> UUID:
     found = await connection.execute(select(_table.id).where(_table.account_name == account_name))
     account_id: UUID = found.scalar_one()
     return account_id
+
+
+async def share(connection: AsyncConnection, account_name: str) -> UUID:
+    """The same; and nobody who wants the account for himself gets it until the unit of work ends."""
+    statement = select(_table.id).where(_table.account_name == account_name).with_for_update(read=True)
+    found: UUID | None = (await connection.execute(statement)).scalar_one_or_none()
+    if found is None:
+        await ensure(connection, account_name)
+        found = (await connection.execute(statement)).scalar_one()
+    return found
+
+
+async def exists(executor: Executor, account_name: str) -> bool:
+    statement = select(_table.id).where(_table.account_name == account_name)
+    return (await executor.execute(statement)).first() is not None

@@ -7,11 +7,12 @@ from sqlalchemy import func, select
 
 from keyservice import models
 from keyservice.enums import BridgeState
-from keyservice.records import ApiKey, Caller, Page, Position
+from keyservice.records import ApiKey, Caller
 from keyservice.store import scope
 from keyservice.store.api_keys import COLUMNS, record
-from keyservice.store.pages import Within, fetch_page
+from servicekit.database.pages import Within, fetch_page
 from servicekit.database.reads import Executor
+from servicekit.paging import Page, Position
 
 _table = models.ExchangeApiKey
 

@@ -9,10 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
 
 from keyservice import models
-from keyservice.records import AuditEvent, Caller, Page, Position
-from keyservice.store.pages import Within, fetch_page
+from keyservice.records import AuditEvent, Caller
 from keyservice.store.scope import parameters, visible
+from servicekit.database.pages import Within, fetch_page
 from servicekit.database.reads import Executor
+from servicekit.paging import Page, Position
 
 HOUSEKEEPING: Final = "housekeeping"
 """On whose behalf it is that something happens because it is time."""

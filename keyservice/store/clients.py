@@ -8,10 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
 
 from keyservice import models
-from keyservice.records import Caller, Client, Page, Position
-from keyservice.store.pages import fetch_page
+from keyservice.records import Caller, Client
 from keyservice.store.scope import parameters, visible
+from servicekit.database.pages import fetch_page
 from servicekit.database.reads import Executor
+from servicekit.paging import Page, Position
 
 _table = models.Client
 _columns: tuple[InstrumentedAttribute[Any], ...] = (

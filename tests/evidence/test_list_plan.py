@@ -15,7 +15,7 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from keyservice.enums import BridgeState
-from keyservice.records import Caller, Position
+from keyservice.records import Caller
 from keyservice.sealing import MasterKey
 from keyservice.store import api_key_lists
 from keyservice.store.api_key_lists import Filter
@@ -25,6 +25,7 @@ from servicekit.database import migrate
 from servicekit.database.engine import Database
 from servicekit.database.options import DatabaseOptions
 from servicekit.database.url import parse_url
+from servicekit.paging import Position
 from tests.support.postgres import ThrowAwayPostgres
 from tests.support.service_process import StartService
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from keyservice.keyring import Keyring
 from keyservice.paging import NotAToken, PageTokens
-from keyservice.records import Position
 from keyservice.sealing import MasterKey
+from servicekit.paging import Position
 
 KEYRING = Keyring([MasterKey(MasterKey.generate())], index_key=uuid4().bytes * 2)
 TOKENS = PageTokens(KEYRING)

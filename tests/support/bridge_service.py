@@ -2,7 +2,7 @@
 
 import io
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -10,14 +10,20 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from bridgeservice.accounts import Accounts
 from bridgeservice.directory import Directory
 from bridgeservice.exchange_calls import ExchangeCalls
+from bridgeservice.journal import Journal
 from bridgeservice.market_data import MarketData
+from bridgeservice.order_metrics import OrderMetrics
+from bridgeservice.orders import Orders
 from bridgeservice.portfolio import Portfolios
 from bridgeservice.prices import Prices
 from bridgeservice.readings import Readings
+from bridgeservice.rules import NoRules, Rules
+from bridgeservice.sending import Sending
 from bridgeservice.servicer import BridgeServicer, Identity, UseCases
 from bridgeservice.sessions import Sessions
 from bridgeservice.single_flight import SingleFlight
@@ -27,10 +33,12 @@ from bridgeservice.v1.credentials_pb2 import Credentials
 from bridgeservice.v1.portfolio_pb2 import ConnectorPortfolio
 from bridgeservice.v1.trading_bridge_pb2_grpc import TradingBridgeStub
 from bridgeservice.verification import Verification
+from servicekit.database.engine import Database
 from servicekit.paging import PageTokens, keyed
 from servicekit.rpc.binding import Service
 from servicekit.rpc.interceptors import Admission
 from servicekit.rpc.server import Server
+from servicekit.work import Work
 from tests.support.fake_exchanges import FakeExchanges
 from tests.support.probe import plain_channel, quick
 
@@ -88,6 +96,9 @@ async def running(
     longest: timedelta = timedelta(seconds=20),
     most_at_once: int = 2000,
     idle: timedelta = timedelta(minutes=10),
+    database: Database | None = None,
+    rules: Rules | None = None,
+    order_params: Collection[str] = (),
     around: Callable[[BridgeServicer], object] = lambda servicer: servicer,
     **options: Any,
 ) -> AsyncIterator[Bridge]:
@@ -97,16 +108,19 @@ async def running(
     sessions, flights = Sessions(calls, idle=idle), SingleFlight()
     accounts = Accounts(sessions, keep_tombstones=timedelta(days=2))
     prices = Prices(calls, flights)
+    journal, work, registry = Journal(database), Work(longest), CollectorRegistry()
+    sending = Sending(journal, sessions, OrderMetrics(registry), work, timeout=longest)
     use_cases = UseCases(
         accounts,
         Verification(accounts, sessions, flights),
         Portfolios(accounts, Readings(sessions, flights), prices),
         MarketData(calls, flights),
         Directory(exchanges),
+        Orders(accounts, calls, journal, rules or NoRules(), sending),
     )
     identity = Identity(str(uuid4()), datetime.now(UTC), "1.2.3", "192.0.2.7")
     tokens = PageTokens(keyed(secrets.token_bytes()))
-    servicer = BridgeServicer(identity, use_cases, exchanges.catalogue, tokens)
+    servicer = BridgeServicer(identity, use_cases, exchanges.catalogue, tokens, order_params=order_params)
     contract = pb.DESCRIPTOR.services_by_name["TradingBridge"]
     server = Server(
         [Service(contract, around(servicer))], replace(quick(), max_concurrent_rpcs=10_000, **options)
@@ -114,7 +128,7 @@ async def running(
     await server.start()
     await server.set_serving()
     try:
-        async with plain_channel(server.port) as channel:
+        async with plain_channel(server.port) as channel, work:
             stub = TradingBridgeStub(channel)
             yield Bridge(stub, exchanges, accounts, sessions, prices, identity, server)
     finally:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from uuid import UUID
 
 from bridgeservice.exchanges.exchange import (
     Balance,
@@ -21,6 +22,7 @@ from bridgeservice.exchanges.exchange import (
 from servicekit.catalogue import Catalogue
 from servicekit.credentials import Credentials
 from servicekit.errors import KeybridgeError
+from tests.support.fake_orders import FakeBook, FakeTrading
 
 READ_ONLY = Permissions(Permission.YES, Permission.NO, Permission.NO)
 
@@ -48,6 +50,8 @@ class FakeExchange:
     asked: Counter[str] = field(default_factory=Counter)
     wanted: list[object] = field(default_factory=list)
     sessions: "list[FakeSession]" = field(default_factory=list)
+    orders: FakeBook = field(default_factory=FakeBook)
+    """On which all of its sessions place, as those of one account do."""
 
     async def markets(self) -> Mapping[str, Market]:
         return self.known_markets
@@ -76,6 +80,9 @@ class FakeExchange:
             return self.known_candles[-limit:]
         return [candle for candle in self.known_candles if candle.time >= since][:limit]
 
+    def client_order_id(self, order_id: UUID) -> str:
+        return f"kb{order_id.hex}" if self.orders.takes_client_ids else ""
+
     def session(self, credentials: Credentials, owner: Owner) -> "FakeSession":
         self.sessions.append(FakeSession(self, credentials, owner))
         return self.sessions[-1]
@@ -92,7 +99,7 @@ class FakeExchange:
 
 
 @dataclass(eq=False)
-class FakeSession:
+class FakeSession(FakeTrading):
     """A session that remembers for whom it was made, and whether it was closed while somebody used it."""
 
     exchange: FakeExchange
@@ -102,6 +109,9 @@ class FakeSession:
     closed: bool = False
     closed_in_use: bool = False
     close_error: Exception | None = None
+
+    def __post_init__(self) -> None:
+        self.book = self.exchange.orders
 
     async def balances(self) -> Sequence[Balance]:
         self.in_use += 1

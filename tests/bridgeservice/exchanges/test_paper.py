@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from bridgeservice.amounts import EXACT
 from bridgeservice.enums import OrderSide, OrderState, OrderType
 from bridgeservice.exchanges.exchange import Environment, Exchange, Session, Ticker
 from bridgeservice.exchanges.orders import ExchangeOrder, Reference, Refusal, Ticket
@@ -19,7 +20,6 @@ from bridgeservice.exchanges.paper import (
     PaperOptions,
     paper_provider,
 )
-from bridgeservice.exchanges.paper_orders import EXACT
 from bridgeservice.exchanges.paper_prices import SyntheticPrices
 from servicekit.credentials import Credentials
 from servicekit.database.engine import Database

@@ -1,14 +1,15 @@
-"""Pages by keyset on (created_at, id): the hundredth page costs what the first does."""
+"""Pages by keyset on a time and an id: the hundredth page costs what the first does."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Row, Select, literal, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
-from keyservice.records import Page, Position
 from servicekit.database.reads import Executor
+from servicekit.paging import Page, Position
 
 T = TypeVar("T")
 Within = tuple[InstrumentedAttribute[Any], object]
@@ -17,7 +18,7 @@ Within = tuple[InstrumentedAttribute[Any], object]
 async def fetch_page(
     connection: Executor,
     query: Select[*tuple[Any, ...]],  # each list selects its own columns; ``record`` knows them
-    keyset: tuple[InstrumentedAttribute[Any], InstrumentedAttribute[UUID]],
+    keyset: tuple[InstrumentedAttribute[datetime], InstrumentedAttribute[UUID]],
     record: Callable[[Row[*tuple[Any, ...]]], T],
     *,
     after: Position | None,
@@ -33,7 +34,7 @@ async def fetch_page(
     of an exchange whose keys came late then read 6,931 buffers instead of 8.
     """
     columns: list[Any] = [*keyset]
-    reached: list[Any] = [] if after is None else [after.created_at, after.id]
+    reached: list[Any] = [] if after is None else [after.time, after.id]
     if within is not None:
         column, value = within[0], literal(within[1], within[0].type)
         query = query.where(column >= value, column <= value)
@@ -45,5 +46,7 @@ async def fetch_page(
     # One more than was asked for tells whether another page follows.
     rows = (await connection.execute(query.order_by(*order).limit(size + 1))).all()
     kept = rows[:size]
-    end = Position(kept[-1].created_at, kept[-1].id) if len(rows) > size else None
+    end = None
+    if len(rows) > size:
+        end = Position(*(getattr(kept[-1], column.key) for column in keyset))
     return Page([record(row) for row in kept], end)

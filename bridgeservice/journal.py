@@ -1,0 +1,100 @@
+"""The journal of orders as units of work. A bridge without a database has none, and every use of it says so."""
+
+from collections.abc import Collection
+from datetime import timedelta
+from hmac import compare_digest
+from typing import TypeVar
+from uuid import UUID
+
+from bridgeservice.enums import OrderState
+from bridgeservice.order_records import NOT_ENDED, Draft, Filter, Order, OrderWish, Outcome, Repetition
+from bridgeservice.rules import Judge
+from bridgeservice.store import accounts
+from bridgeservice.store import orders as store
+from servicekit.database.engine import Connection, Database
+from servicekit.errors import AlreadyExists, FailedPrecondition, NotFound
+from servicekit.paging import Page, Position
+
+T = TypeVar("T")
+
+
+class Journal:
+    """Adds orders, reads them, and writes what is learnt of them."""
+
+    def __init__(self, database: Database | None) -> None:
+        self._database = database
+
+    @property
+    def database(self) -> Database:
+        if self._database is None:
+            raise FailedPrecondition(
+                "Orders are kept in PostgreSQL, and this bridge runs without a database: "
+                "set BRIDGESERVICE_DATABASE_URL.",
+                reason="DATABASE_REQUIRED",
+            )
+        return self._database
+
+    async def repeated(self, wish: OrderWish) -> Order | None:
+        """The order that this very wish has made before; refuses another one's request id."""
+        database = self.database
+        if wish.repetition is None:
+            return None
+        return _the_same(
+            await store.by_request(database.reads, wish.account_name, wish.repetition.request_id),
+            wish.repetition,
+        )
+
+    async def add(self, draft: Draft, judge: Judge, *, lease: timedelta) -> Order:
+        """The order, committed: it may be sent if it is PENDING and has the draft's id.
+
+        It is REJECTED where a rule says so, and another one where somebody was faster under the same request id.
+        """
+        name = draft.connector.account_name
+
+        async def work(connection: Connection) -> Order | None:
+            account_id = await accounts.share(connection, name)
+            refused = await judge(connection, account_id)
+            return await store.add(connection, account_id, draft, refused=refused, lease=lease)
+
+        added = await self.database.run(work)
+        if added is not None or draft.repetition is None:
+            return _there(added)
+        first = await store.by_request(self.database.reads, name, draft.repetition.request_id)
+        return _there(_the_same(first, draft.repetition))
+
+    async def get(self, account_name: str, order_id: UUID) -> Order:
+        return _there(await store.get(self.database.reads, account_name, order_id))
+
+    async def page(self, wanted: Filter, *, after: Position | None, size: int) -> Page[Order]:
+        return await store.page(self.database.reads, wanted, after=after, size=size)
+
+    async def all_open(self, wanted: Filter) -> list[Order]:
+        """Those that have not ended, the oldest first."""
+        return await store.all_open(self.database.reads, wanted)
+
+    async def knows(self, account_name: str) -> bool:
+        """Whether anything was ever ordered in the account."""
+        return await accounts.exists(self.database.reads, account_name)
+
+    async def write(
+        self, order: Order, outcome: Outcome, *, instead_of: Collection[OrderState] = NOT_ENDED
+    ) -> Order:
+        """The order with what was learnt of it, or as it is where somebody has learnt more."""
+        async with self.database.autocommit() as connection:
+            written = await store.write(connection, order.id, outcome, instead_of=instead_of)
+        return written or await self.get(order.account_name, order.id)
+
+
+def _the_same(found: Order | None, repetition: Repetition) -> Order | None:
+    if found is not None and not compare_digest(found.body_hash or b"", repetition.body_hash):
+        raise AlreadyExists(
+            "This request_id was used for another order of this account before; use a new one for each order.",
+            reason="REQUEST_ID_REUSED",
+        )
+    return found
+
+
+def _there(found: Order | None) -> Order:
+    if found is None:
+        raise NotFound("There is no such order in this account.", reason="ORDER_NOT_FOUND")
+    return found

@@ -1,0 +1,53 @@
+"""TradingBridge's RPCs for orders: check, convert, call one use case, convert back."""
+
+from collections.abc import Collection
+
+from bridgeservice import order_conversion
+from bridgeservice.exchange_calls import time_to_answer
+from bridgeservice.list_servicer import ListServicer
+from bridgeservice.order_records import Filter
+from bridgeservice.orders import Orders
+from bridgeservice.v1 import trading_bridge_pb2 as pb
+from bridgeservice.validation import Checks
+from servicekit import paging
+from servicekit.rpc.call import Call
+
+
+class OrderServicer(ListServicer):
+    """The part of ``BridgeServicer`` that serves orders."""
+
+    _orders: Orders
+    _order_params: Collection[str]
+    """What may be said of an order beyond the contract."""
+
+    async def PlaceOrder(self, request: pb.PlaceOrderRequest, call: Call) -> pb.PlaceOrderResponse:
+        check = Checks()
+        wish = order_conversion.wish(check, request, self._order_params)
+        check.refuse()
+        order = await self._orders.place(wish, within=time_to_answer(call.time_remaining()))
+        return pb.PlaceOrderResponse(order=order_conversion.order(order))
+
+    async def GetOrder(self, request: pb.GetOrderRequest, _call: Call) -> pb.GetOrderResponse:
+        check = Checks()
+        account_name = check.name("account_name", request.account_name)
+        order_id = check.id("order_id", request.order_id)
+        check.refuse()
+        order = await self._orders.get(account_name, order_id)
+        return pb.GetOrderResponse(order=order_conversion.order(order))
+
+    async def ListOrders(self, request: pb.ListOrdersRequest, _call: Call) -> pb.ListOrdersResponse:
+        check = Checks()
+        wanted = Filter(
+            account_name=check.name("account_name", request.account_name),
+            connector_name=check.optional_name("connector_name", request.connector_name),
+            symbol=check.symbol("symbol", request.symbol) if request.symbol else "",
+            open_only=request.open_only,
+        )
+        size = check.page_size(request.page_size)
+        listing, place = self._place(check, request, request.page_token)
+        check.refuse()
+        page = await self._orders.page(wanted, after=paging.unpacked(place), size=size)
+        return pb.ListOrdersResponse(
+            orders=[order_conversion.order(each) for each in page.rows],
+            next_page_token=self._tokens.write(paging.packed(page.next), listing),
+        )

@@ -1,0 +1,173 @@
+"""A book of orders in memory, and an exchange's faults towards whoever places and cancels on it.
+
+Whatever the fault, the book is the truth: what is on it has been placed.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import Enum, auto
+
+from bridgeservice.enums import OrderState
+from bridgeservice.exchanges.orders import (
+    ExchangeOrder,
+    ExchangeTrade,
+    Position,
+    Reference,
+    Refusal,
+    Ticket,
+)
+from servicekit.errors import DeadlineExceeded, FailedPrecondition, KeybridgeError, NotFound, Unavailable
+
+
+class Fault(Enum):
+    """What goes wrong with the next request of a kind."""
+
+    BEFORE = auto()
+    """It fails, and nothing was done."""
+    AFTER = auto()
+    """It is done, and then it fails."""
+    HANG = auto()
+    """It is done, and then there is no answer, until the book's ``gate`` is opened."""
+    REFUSE = auto()
+    """The exchange says no."""
+    STUMBLE = auto()
+    """It is done, and then something is raised that nobody foresaw."""
+
+
+@dataclass(eq=False)
+class FakeBook:
+    """All orders of one account on one exchange."""
+
+    placed: dict[str, ExchangeOrder] = field(default_factory=dict)
+    fills: list[ExchangeTrade] = field(default_factory=list)
+    faults: dict[str, list[Fault]] = field(default_factory=dict)
+    """By the name of the method."""
+    asked: list[str] = field(default_factory=list)
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    takes_client_ids: bool = True
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    hidden: bool = False
+    """Whether questions are answered as if there were no orders, as happens right after they were placed."""
+    fills_at_once: bool = False
+    _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+
+    def fail(self, method: str, *faults: Fault) -> None:
+        """What the next requests of this kind meet, one after the other."""
+        self.faults.setdefault(method, []).extend(faults)
+
+    async def meet(self, method: str, act: Callable[[], None] = lambda: None) -> KeybridgeError | None:
+        """Do it, or not, and fail or not, as was asked for; a refusal is returned."""
+        self.asked.append(method)
+        waiting = self.faults.get(method)
+        fault = waiting.pop(0) if waiting else None
+        if fault is Fault.REFUSE:
+            return FailedPrecondition("There is too little for this.", reason="INSUFFICIENT_FUNDS")
+        if fault is Fault.BEFORE:
+            raise Unavailable("It cannot be reached now.", reason="EXCHANGE_UNAVAILABLE")
+        act()
+        if fault is Fault.AFTER:
+            raise DeadlineExceeded("It did not answer in time.", reason="EXCHANGE_TIMEOUT")
+        if fault is Fault.HANG:
+            await self.gate.wait()
+        if fault is Fault.STUMBLE:
+            raise LookupError(method)
+        return None
+
+    def add(self, ticket: Ticket) -> ExchangeOrder:
+        """Place an order, whoever does: also one that was made elsewhere."""
+        order = ExchangeOrder(
+            id=str(next(self._numbers)),
+            symbol=ticket.symbol,
+            state=OrderState.OPEN,
+            client_order_id=ticket.client_order_id,
+            side=ticket.side,
+            type=ticket.type,
+            time_in_force=ticket.time_in_force,
+            amount=ticket.amount,
+            price=ticket.price,
+            filled="0",
+            time=self.clock(),
+        )
+        self.placed[order.id] = order
+        if self.fills_at_once:
+            self.fill(order.id)
+        return self.placed[order.id]
+
+    def fill(self, order_id: str, price: str = "100") -> None:
+        """Somebody takes all of it."""
+        order = self.placed[order_id]
+        assert order.side is not None
+        cost = str(Decimal(order.amount) * Decimal(order.price or price))
+        self.placed[order_id] = replace(
+            order, state=OrderState.FILLED, filled=order.amount, average_price=order.price or price, cost=cost
+        )
+        self.fills.append(
+            ExchangeTrade(
+                f"t{order_id}", order_id, order.symbol, order.side, order.amount, order.price or price, cost,
+                self.clock(),
+            )
+        )  # fmt: skip
+
+    def end(self, order_id: str) -> None:
+        self.placed[order_id] = replace(self.placed[order_id], state=OrderState.CANCELED)
+
+    def find(self, wanted: Reference) -> ExchangeOrder | None:
+        if self.hidden:
+            return None
+        if wanted.id:
+            return self.placed.get(wanted.id)
+        if not (wanted.client_order_id and self.takes_client_ids):
+            raise FailedPrecondition("It can't be asked so.", reason="NOT_SUPPORTED")
+        found = [each for each in self.placed.values() if each.client_order_id == wanted.client_order_id]
+        return found[0] if found else None
+
+    @property
+    def open(self) -> list[ExchangeOrder]:
+        return [each for each in self.placed.values() if each.state is OrderState.OPEN]
+
+
+class FakeTrading:
+    """What a session has to do with orders."""
+
+    book: FakeBook
+
+    async def place(self, ticket: Ticket) -> ExchangeOrder | Refusal:
+        made: list[ExchangeOrder] = []
+        refused = await self.book.meet("place", lambda: made.append(self.book.add(ticket)))
+        return Refusal(refused) if refused else self.book.placed[made[0].id]
+
+    async def cancel(self, order: Reference) -> None:
+        def act() -> None:
+            found = self.book.find(order)
+            if found is None:
+                raise NotFound("There is no such order.", reason="ORDER_NOT_FOUND")
+            if found.state is not OrderState.OPEN:
+                raise FailedPrecondition("It is not open.", reason="ORDER_NOT_OPEN")
+            self.book.end(found.id)
+
+        if refused := await self.book.meet("cancel", act):
+            raise refused
+
+    async def order(self, order: Reference) -> ExchangeOrder | None:
+        await self.book.meet("order")
+        return self.book.find(order)
+
+    async def open_orders(self, symbol: str | None = None) -> Sequence[ExchangeOrder]:
+        await self.book.meet("open_orders")
+        return [] if self.book.hidden else [each for each in self.book.open if symbol in (None, each.symbol)]
+
+    async def trades(self, symbol: str | None, since: datetime, limit: int) -> Sequence[ExchangeTrade]:
+        await self.book.meet("trades")
+        found = [each for each in self.book.fills if symbol in (None, each.symbol) and each.time >= since]
+        return [] if self.book.hidden else found[:limit]
+
+    async def positions(self) -> Sequence[Position]:
+        return ()
+
+    async def cancel_all_after(self, pause: timedelta) -> None:
+        del pause
+        raise FailedPrecondition("There is no such switch.", reason="NOT_SUPPORTED")
