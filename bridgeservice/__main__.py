@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from bridgeservice.accounts import Accounts
+from bridgeservice.cancellation import Cancellation
+from bridgeservice.dead_man import DeadMan
 from bridgeservice.directory import Directory
 from bridgeservice.exchange_calls import ExchangeCalls
 from bridgeservice.exchanges import plugins
@@ -15,6 +17,7 @@ from bridgeservice.exchanges.exchange import Environment
 from bridgeservice.exchanges.paper import PAPER, paper_provider
 from bridgeservice.exchanges.registry import Registry
 from bridgeservice.history import History
+from bridgeservice.history_reading import HistoryReading
 from bridgeservice.housekeeping import Housekeeping
 from bridgeservice.journal import Journal
 from bridgeservice.market_data import MarketData
@@ -24,6 +27,10 @@ from bridgeservice.orders import Orders
 from bridgeservice.portfolio import Portfolios
 from bridgeservice.prices import Prices
 from bridgeservice.readings import Readings
+from bridgeservice.reconciliation import Reconciliation
+from bridgeservice.reconciliation_loop import ReconciliationLoop, nobody_compares
+from bridgeservice.resolution import Resolution
+from bridgeservice.resolution_loop import ResolutionLoop
 from bridgeservice.retention import Retention, Spans
 from bridgeservice.risk import Breaches, Risk
 from bridgeservice.sending import Sending
@@ -33,6 +40,7 @@ from bridgeservice.settings import BridgeServiceSettings
 from bridgeservice.single_flight import SingleFlight
 from bridgeservice.snapshots import Snapshots, Terms
 from bridgeservice.store.instruments import InstrumentStore
+from bridgeservice.store.reconciliations import Pace
 from bridgeservice.v1 import trading_bridge_pb2
 from bridgeservice.verification import Verification
 from bridgeservice.worth import Worth
@@ -97,15 +105,43 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
         risk = Risk(database, Worth(prices), Breaches(metrics.registry))
         order_metrics = OrderMetrics(metrics.registry)
         sending = Sending(journal, sessions, order_metrics, work, timeout=settings.exchange_timeout)
+        resolution = Resolution(
+            journal, sessions, order_metrics,
+            lease=sending.lease, settling_time=settings.order_settling_time,
+        )  # fmt: skip
+        cancellation = Cancellation(accounts, journal, resolution, work)
+        loops: list[startup.Loop] = []
+        uses = nobody_compares
+        if database is not None:
+            history_reading = HistoryReading(database, calls, sessions, backfill=settings.history)
+            reconciliation = Reconciliation(database, journal, sessions, history_reading)
+            often = settings.reconcile_interval
+            pace = Pace(often, 20 * often, lease=20 * settings.exchange_timeout)
+            comparing = ReconciliationLoop(database, accounts, reconciliation, work, pace)
+            resolving = ResolutionLoop(journal, accounts, resolution, work)
+            for listener in (comparing.hear, resolving.hear):
+                accounts.tell(listener)
+            uses = comparing.use
+            terms = Terms(settings.snapshot_interval, settings.snapshot_quote_asset)
+            spans = Spans(settings.order_retention, settings.snapshot_retention)
+            loops += [
+                resolving.run,
+                comparing.run,
+                Snapshots(database, accounts, portfolios, terms).run,
+                Retention(database, spans).run,
+            ]
+            if settings.dead_man_switch is not None:
+                loops.append(DeadMan(database, accounts, sessions, after=settings.dead_man_switch).run)
         use_cases = UseCases(
             accounts,
             Verification(accounts, sessions, flights),
             portfolios,
             MarketData(calls, flights),
             Directory(exchanges),
-            Orders(accounts, calls, journal, risk, sending),
+            Orders(accounts, calls, journal, risk, sending, sweeps=cancellation, uses=uses),
             risk,
-            History(database, accounts),
+            History(database, accounts, uses),
+            cancellation,
         )
         token_key = settings.page_token_key
         tokens = PageTokens(
@@ -122,14 +158,7 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
             connector_ttl=settings.connector_ttl, session_idle=settings.session_idle,
         )  # fmt: skip
         stop = await stack.enter_async_context(startup.serving(server, settings, metrics, ready=ready))
-        loops = [housekeeping.run]
-        if database is not None:
-            terms = Terms(settings.snapshot_interval, settings.snapshot_quote_asset)
-            loops += [
-                Snapshots(database, accounts, portfolios, terms).run,
-                Retention(database, Spans(settings.order_retention, settings.snapshot_retention)).run,
-            ]
-        await stack.enter_async_context(startup.background(*loops))
+        await stack.enter_async_context(startup.background(housekeeping.run, *loops))
         # Only now, so that the bridge serves before ccxt is there; who needs it waits for it.
         exchanges.start()
         await stop.wait()

@@ -33,7 +33,12 @@ class Accounts:
         self._names: list[str] = []
         self._tombstones = Tombstones(keep_tombstones, clock)
         self._clock = clock
+        self._listeners: list[Callable[[Connector], None]] = []
         self.connector_count = 0
+
+    def tell(self, listener: Callable[[Connector], None]) -> None:
+        """From now on the listener hears of each connector that the bridge comes to hold, a later revision too."""
+        self._listeners.append(listener)
 
     @property
     def account_count(self) -> int:
@@ -139,6 +144,8 @@ class Accounts:
         self.confirm(pushed)
         if replaced is not None:
             self._sessions.retire(replaced)
+        for listener in self._listeners:
+            listener(pushed)
         return pushed
 
     def remove(self, account_name: str, name: str, revision: int) -> None:

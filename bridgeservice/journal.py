@@ -1,22 +1,29 @@
 """The journal of orders as units of work. A bridge without a database has none, and every use of it says so."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from hmac import compare_digest
-from typing import TypeVar
 from uuid import UUID
 
-from bridgeservice.enums import OrderState
 from bridgeservice.needs import required
-from bridgeservice.order_records import NOT_ENDED, Draft, Filter, Order, OrderWish, Outcome, Repetition
-from bridgeservice.rules import Judge
+from bridgeservice.order_records import (
+    Claimed,
+    Draft,
+    Due,
+    Filter,
+    Order,
+    OrderWish,
+    Outcome,
+    Repetition,
+    Twin,
+)
+from bridgeservice.rules import Judge, Ruling
 from bridgeservice.store import accounts
+from bridgeservice.store import order_claims as claims
 from bridgeservice.store import orders as store
 from servicekit.database.engine import Connection, Database
 from servicekit.errors import AlreadyExists, NotFound
 from servicekit.paging import Page, Position
-
-T = TypeVar("T")
 
 
 class Journal:
@@ -39,23 +46,23 @@ class Journal:
             wish.repetition,
         )
 
-    async def add(self, draft: Draft, judge: Judge, *, lease: timedelta) -> Order:
-        """The order, committed: it may be sent if it is PENDING and has the draft's id.
+    async def add(self, draft: Draft, judge: Judge, *, lease: timedelta) -> tuple[Order, Ruling]:
+        """The order, committed, and what the rules said: it may be sent if it is PENDING and has the draft's id.
 
         It is REJECTED where a rule says so, and another one where somebody was faster under the same request id.
         """
         name = draft.connector.account_name
 
-        async def work(connection: Connection) -> Order | None:
+        async def work(connection: Connection) -> tuple[Order | None, Ruling]:
             account_id = await accounts.hold(connection, name)
             ruling = await judge(connection, account_id)
-            return await store.add(connection, account_id, draft, ruling, lease=lease)
+            return await store.add(connection, account_id, draft, ruling, lease=lease), ruling
 
-        added = await self.database.run(work)
-        if added is not None or draft.repetition is None:
-            return _there(added)
-        first = await store.by_request(self.database.reads, name, draft.repetition.request_id)
-        return _there(_the_same(first, draft.repetition))
+        added, ruling = await self.database.run(work)
+        if added is None and draft.repetition is not None:
+            first = await store.by_request(self.database.reads, name, draft.repetition.request_id)
+            added, ruling = _the_same(first, draft.repetition), Ruling()
+        return _there(added), ruling
 
     async def get(self, account_name: str, order_id: UUID) -> Order:
         return _there(await store.get(self.database.reads, account_name, order_id))
@@ -71,13 +78,50 @@ class Journal:
         """Whether anything was ever ordered in the account."""
         return await accounts.find(self.database.reads, account_name) is not None
 
-    async def write(
-        self, order: Order, outcome: Outcome, *, instead_of: Collection[OrderState] = NOT_ENDED
-    ) -> Order:
+    async def write(self, order: Order, outcome: Outcome) -> Order:
         """The order with what was learnt of it, or as it is where somebody has learnt more."""
         async with self.database.autocommit() as connection:
-            written = await store.write(connection, order.id, outcome, instead_of=instead_of)
+            written = await store.write(connection, order.id, outcome)
         return written or await self.get(order.account_name, order.id)
+
+    async def due(self) -> list[Due]:
+        """Of each connector with orders about which somebody has to ask, one."""
+        return await claims.due(self.database.reads)
+
+    async def interrupt(self) -> int:
+        """Orders whose sender did not say in time what came of them are unknown; says how many there were."""
+        async with self.database.autocommit() as connection:
+            return await claims.interrupt(connection)
+
+    async def claim(self, ids: Sequence[UUID], lease: timedelta) -> list[Claimed]:
+        """Those of the orders that are due, and that nobody else has."""
+        async with self.database.autocommit() as connection:
+            return await claims.claim(connection, ids, lease)
+
+    async def request_cancel(self, order: Order, lease: timedelta) -> Claimed | None:
+        """Remember that somebody wants it gone; None when it has ended."""
+        async with self.database.autocommit() as connection:
+            return await claims.request_cancel(connection, order.id, lease)
+
+    async def forget_cancel(self, order: Order) -> None:
+        async with self.database.autocommit() as connection:
+            await claims.forget_cancel(connection, order.id)
+
+    async def postpone(self, order: Order, pause: timedelta) -> None:
+        """Nothing was learnt of it."""
+        async with self.database.autocommit() as connection:
+            await claims.postpone(connection, order.id, pause)
+
+    async def hurry(self, connectors: Sequence[tuple[str, str]]) -> int:
+        """Make due what waits of these connectors, given as (account, name)."""
+        async with self.database.autocommit() as connection:
+            return await claims.hurry(connection, connectors)
+
+    async def rivals(
+        self, order: Order, ids: Collection[str], overdue_after: timedelta
+    ) -> tuple[list[Twin], set[str]]:
+        """Our orders that look like this one, and those of the exchange's ids that are known."""
+        return await claims.rivals(self.database.reads, order, ids, overdue_after)
 
 
 def _the_same(found: Order | None, repetition: Repetition) -> Order | None:

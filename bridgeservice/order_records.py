@@ -93,7 +93,9 @@ class Order:
 
     @property
     def reference(self) -> Reference:
-        return Reference(self.symbol, self.exchange_order_id or "", self.client_order_id or "")
+        return Reference(
+            self.symbol, self.exchange_order_id or "", self.client_order_id or "", sent_at=self.created_at
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,27 @@ class Claimed:
 
     order: Order
     at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """The order of a connector that has waited longest."""
+
+    account_name: str
+    connector_name: str
+    order_id: UUID
+    interrupted: bool
+    """Whether any of the connector's has a sender who did not say in time what came of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """An order of ours that an exchange may have under any id: it looks like another one, and was sent without ours."""
+
+    id: UUID
+    created_at: datetime
+    overdue: bool
+    """Whether whatever was to come of it must have come by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +145,22 @@ class Outcome:
     reason: str | None = None
     again_in: timedelta = timedelta(0)
     """When the exchange should be asked about it next, if it still has to be."""
+    missed: bool = False
+    """The exchange was asked, and did not know it."""
     exchange_order_id: str | None = None
     filled: Decimal | None = None
     average_price: Decimal | None = None
     cost: Decimal | None = None
     fees: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def instead_of(self) -> frozenset[OrderState]:
+        """Of an order in which states this says more than is known."""
+        if self.state is OrderState.UNKNOWN or (
+            self.state is OrderState.REJECTED and not self.exchange_order_id
+        ):
+            return UNSETTLED
+        return NOT_ENDED
 
 
 def told(order: ExchangeOrder, again_in: timedelta = timedelta(0)) -> Outcome:

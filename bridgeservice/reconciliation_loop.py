@@ -4,15 +4,17 @@ Only connectors that somebody trades with: from the first order on, or the first
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
-from typing import Final, Never
+from typing import Final, Never, TypeAlias
 
 from bridgeservice.accounts import Accounts
 from bridgeservice.reconciliation import Reconciliation
 from bridgeservice.records import Connector
+from bridgeservice.store import accounts
 from bridgeservice.store import reconciliations as store
-from bridgeservice.store.reconciliations import Due, Place, Terms
+from bridgeservice.store.reconciliations import Due, Pace, Place
 from servicekit import logs
 from servicekit.database.engine import Database
 from servicekit.errors import Internal, KeybridgeError, NotFound
@@ -26,6 +28,15 @@ _LATER: Final = timedelta(minutes=1)
 _log = logs.get(__name__)
 
 
+Uses: TypeAlias = Callable[[str], None]
+"""Hears that somebody trades with an account, or wants to see what was traded."""
+
+
+def nobody_compares(account_name: str) -> None:
+    """On a bridge that remembers nothing."""
+    del account_name
+
+
 class ReconciliationLoop:
     """Claims what is due among the connectors that this bridge holds, and has it compared."""
 
@@ -35,13 +46,13 @@ class ReconciliationLoop:
         accounts: Accounts,
         reconciliation: Reconciliation,
         work: Work,
-        terms: Terms,
+        pace: Pace,
     ) -> None:
         self._database = database
         self._accounts = accounts
         self._reconciliation = reconciliation
         self._work = work
-        self._terms = terms
+        self._pace = pace
         self._held: set[Place] = set()
         self._used: set[Place] = set()
         self._fresh: set[Place] = set()
@@ -83,13 +94,14 @@ class ReconciliationLoop:
             return 0
         async with self._database.autocommit() as connection:
             if used:
+                await accounts.ensure_all(connection, sorted({account_name for account_name, _ in used}))
                 await store.begin(connection, used)
                 self._begun |= used
                 self._used -= used
             if fresh:
                 await store.hurry(connection, fresh)
                 self._fresh -= fresh
-            claimed = await store.claim(connection, self._held, self._terms, room) if self._held else []
+            claimed = await store.claim(connection, self._held, self._pace, room) if self._held else []
         for due in claimed:
             self._running += 1
             self._work.start(self._compare(due))

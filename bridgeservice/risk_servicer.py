@@ -1,8 +1,12 @@
 """TradingBridge's RPCs about risk rules and kill switches."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from bridgeservice import risk_conversion
+from bridgeservice import order_conversion, risk_conversion
+from bridgeservice.cancellation import Cancellation
+from bridgeservice.exchange_calls import time_to_answer
+from bridgeservice.order_records import Filter, Order
 from bridgeservice.risk import Risk
 from bridgeservice.risk_rules import KillSwitch
 from bridgeservice.v1 import trading_bridge_pb2 as pb
@@ -16,6 +20,7 @@ class RiskServicer:
     """The part of ``BridgeServicer`` that serves what bounds trading."""
 
     _risk: Risk
+    _cancellation: Cancellation
 
     async def SetRiskRules(self, request: pb.SetRiskRulesRequest, _call: Call) -> pb.SetRiskRulesResponse:
         check = Checks()
@@ -36,7 +41,7 @@ class RiskServicer:
         )
 
     async def EngageKillSwitch(
-        self, request: pb.EngageKillSwitchRequest, _call: Call
+        self, request: pb.EngageKillSwitchRequest, call: Call
     ) -> pb.EngageKillSwitchResponse:
         check = Checks()
         account_name, connector_name = _place(check, request)
@@ -45,7 +50,16 @@ class RiskServicer:
         engaged = await self._risk.engage(
             KillSwitch(account_name, connector_name, reason, request.cancel_open_orders, datetime.now(UTC))
         )
-        return pb.EngageKillSwitchResponse(kill_switch=risk_conversion.kill_switch(engaged))
+        orders: Sequence[Order] = ()
+        if request.cancel_open_orders:
+            # That it is engaged is the answer, also where the exchange does not let an order be cancelled.
+            orders, _ = await self._cancellation.try_all(
+                Filter(account_name, connector_name), within=time_to_answer(call.time_remaining())
+            )
+        return pb.EngageKillSwitchResponse(
+            kill_switch=risk_conversion.kill_switch(engaged),
+            orders=[order_conversion.order(each) for each in orders],
+        )
 
     async def ReleaseKillSwitch(
         self, request: pb.ReleaseKillSwitchRequest, _call: Call

@@ -27,6 +27,14 @@ Judge: TypeAlias = Callable[[Connection, UUID], Awaitable[Ruling]]
 """Decides on one order in the transaction that journals it and holds its account. It asks no network."""
 
 
+class Sweeps(Protocol):
+    """Cancels what is open, where nobody waits for it."""
+
+    def sweep(self, account_name: str, connector_name: str) -> None:
+        """All open orders of a connector; of all connectors of the account, where the name is empty."""
+        ...
+
+
 class Rules(Protocol):
     """The rules of all accounts."""
 

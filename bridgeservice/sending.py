@@ -9,7 +9,7 @@ from bridgeservice.enums import OrderState
 from bridgeservice.exchanges.orders import Refusal, Ticket
 from bridgeservice.journal import Journal
 from bridgeservice.order_metrics import OrderMetrics
-from bridgeservice.order_records import UNSETTLED, Order, Outcome, told
+from bridgeservice.order_records import Order, Outcome, told
 from bridgeservice.records import Connector
 from bridgeservice.sessions import Sessions
 from servicekit import logs
@@ -48,9 +48,8 @@ class Sending:
         # Returned and not raised: whatever an exchange of somebody else's comes up with, the order may be placed.
         [answer] = await asyncio.gather(self._placed(connector, ticket, drafted_at), return_exceptions=True)
         outcome = answer if isinstance(answer, Outcome) else _unknown(order, answer)
-        before = {OrderState.PENDING} if outcome.state is OrderState.UNKNOWN else UNSETTLED
         try:
-            now = await self._journal.write(order, outcome, instead_of=before)
+            now = await self._journal.write(order, outcome)
         except KeybridgeError as error:
             _log.warning("what came of an order was not written", order_id=str(order.id), reason=error.reason)
             return order

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from bridgeservice import conversion
 from bridgeservice.accounts import Accounts
+from bridgeservice.cancellation import Cancellation
 from bridgeservice.directory import Directory
 from bridgeservice.exchange_calls import time_to_answer
 from bridgeservice.history import History
@@ -49,6 +50,7 @@ class UseCases:
     orders: Orders
     risk: Risk
     history: History
+    cancellation: Cancellation
 
 
 class BridgeServicer(OrderServicer, LedgerServicer, RiskServicer):
@@ -72,6 +74,7 @@ class BridgeServicer(OrderServicer, LedgerServicer, RiskServicer):
         self._orders = use_cases.orders
         self._risk = use_cases.risk
         self._history = use_cases.history
+        self._cancellation = use_cases.cancellation
         self._order_params = order_params
         self._catalogue = catalogue
         self._tokens = tokens

@@ -1,17 +1,20 @@
 """The sessions of connectors in use: made on first use, lent to calls, closed when idle or when retired."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
+from typing import TypeVar
 
 from bridgeservice.exchange_calls import ExchangeCalls
 from bridgeservice.exchanges.exchange import Owner, Session
 from bridgeservice.records import Connector
 from servicekit import logs
 from servicekit.errors import KeybridgeError
+
+T = TypeVar("T")
 
 _log = logs.get(__name__)
 
@@ -53,6 +56,11 @@ class Sessions:
             lent.used_at = monotonic()
             if not lent.users and (connector.retired or lent.session is None):
                 self._put_to_rest(connector)
+
+    async def ask(self, connector: Connector, question: Callable[[Session], Awaitable[T]]) -> T:
+        """The answer of the connector's session to one question."""
+        async with self.of(connector) as session:
+            return await question(session)
 
     def retire(self, connector: Connector) -> None:
         """Close its session, as soon as no call uses it any more."""

@@ -7,7 +7,7 @@ ends the start with one sentence, and nothing is served before all of them.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, nullcontext
-from typing import Any, Never
+from typing import Any, Never, TypeAlias
 
 from sqlalchemy import MetaData
 
@@ -90,8 +90,12 @@ async def open_database(
         await database.close()
 
 
+Loop: TypeAlias = Callable[[], Coroutine[Any, Any, Never]]
+"""What runs beside a service until it is cancelled."""
+
+
 @asynccontextmanager
-async def background(*loops: Callable[[], Coroutine[Any, Any, Never]]) -> AsyncIterator[None]:
+async def background(*loops: Loop) -> AsyncIterator[None]:
     """Run what never ends beside the block, and end it with the block; what fails in it ends the block."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(loop()) for loop in loops]

@@ -56,6 +56,7 @@ MISREAD: Mapping[str, Mapping[str, type[Exception]]] = {
     "kucoin": {
         "126033": ccxt.DuplicateOrderId,
         "126044": ccxt.DuplicateOrderId,
+        "300018": ccxt.DuplicateOrderId,
         "408000": ccxt.RequestTimeout,  # within the exchange: what became of the request is open
     },
     "okx": {
@@ -69,8 +70,10 @@ MISREAD: Mapping[str, Mapping[str, type[Exception]]] = {
 MISREAD_BEGINNINGS: Mapping[str, Mapping[str, type[Exception]]] = {
     "kraken": {
         "EOrder:Cost minimum not met": ccxt.InvalidOrder,
+        "EOrder:Duplicate": ccxt.DuplicateOrderId,
         "EOrder:Invalid price": ccxt.InvalidOrder,
         "EOrder:Post only order": ccxt.OrderImmediatelyFillable,
+        "EOrder:Tick size check failed": ccxt.InvalidOrder,
     },
 }
 

@@ -62,7 +62,7 @@ class Order(UuidKey, Timestamps, SoftDelete, Base):
     cancel_requested_at: Mapped[datetime | None]
     """When somebody wanted it gone; it may still be filled before the exchange hears of it."""
     check_count: Mapped[int] = mapped_column(default=0, server_default="0")
-    """How often the exchange was asked what became of it."""
+    """How often the exchange was asked what became of it, and did not know it."""
     next_check_at: Mapped[datetime | None]
     """When somebody should ask the exchange next. Whoever sends it or asks has it until then: a claim is a time."""
 
@@ -92,6 +92,6 @@ class Order(UuidKey, Timestamps, SoftDelete, Base):
         ),
         # For retention.
         Index("ix_orders_age", "is_deleted", "created_at"),
-        Index("ix_orders_due", "next_check_at", postgresql_where=text(_UNSETTLED)),
+        Index("ix_orders_due", "next_check_at", postgresql_where=text("next_check_at IS NOT NULL")),
         IN_SCHEMA,
     )

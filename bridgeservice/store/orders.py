@@ -4,7 +4,6 @@ An outcome is written by compare-and-swap on the state: what was learnt later of
 is known already, changes nothing.
 """
 
-from collections.abc import Collection
 from datetime import timedelta
 from decimal import Decimal
 from functools import cache
@@ -14,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
+    Integer,
     Interval,
     Numeric,
     Row,
@@ -143,16 +143,15 @@ async def connectors_with_open_orders(executor: Executor) -> list[tuple[str, str
     return [(account_name, connector_name) for account_name, connector_name in rows]
 
 
-async def write(
-    connection: AsyncConnection, order_id: UUID, outcome: Outcome, *, instead_of: Collection[OrderState]
-) -> Order | None:
-    """The order with what was learnt of it; None where it is in none of these states any more."""
+async def write(connection: AsyncConnection, order_id: UUID, outcome: Outcome) -> Order | None:
+    """The order with what was learnt of it; None where more is known by now."""
     values = {
         "order_id": order_id,
-        "before": [state.value for state in instead_of],
+        "before": [state.value for state in outcome.instead_of],
         "to_state": outcome.state.value,
         "why": outcome.reason,
         "pause": outcome.again_in,
+        "missed": int(outcome.missed),
         "told_id": outcome.exchange_order_id,
         "told_filled": outcome.filled,
         "told_price": outcome.average_price,
@@ -223,6 +222,7 @@ def _writing() -> Update:
             average_price=func.coalesce(bindparam("told_price", type_=Numeric), _table.average_price),
             cost=func.coalesce(bindparam("told_cost", type_=Numeric), _table.cost),
             fees=func.coalesce(bindparam("told_fees", type_=JSONB(none_as_null=True)), _table.fees),
+            check_count=_table.check_count + bindparam("missed", type_=Integer),
             # Whoever wants it gone is not done while it is open.
             next_check_at=case((goes_on | wanted_gone, CLOCK + bindparam("pause", type_=Interval))),
         )

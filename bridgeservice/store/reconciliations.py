@@ -16,7 +16,7 @@ Place = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class Pace:
     """How often a connector is compared: with something open on its exchange, and without."""
 
     often: timedelta
@@ -54,12 +54,12 @@ async def hurry(connection: AsyncConnection, places: Collection[Place]) -> None:
     await connection.execute(_HURRY, _arrays(places))
 
 
-async def claim(connection: AsyncConnection, held: Collection[Place], terms: Terms, most: int) -> list[Due]:
+async def claim(connection: AsyncConnection, held: Collection[Place], pace: Pace, most: int) -> list[Due]:
     """Those of the connectors that are due and that nobody else has."""
     values = _arrays(held) | {
-        "often": terms.often,
-        "seldom": terms.seldom,
-        "lease": terms.lease,
+        "often": pace.often,
+        "seldom": pace.seldom,
+        "lease": pace.lease,
         "most": most,
     }
     return [Due(*row) for row in await connection.execute(_CLAIM, values)]

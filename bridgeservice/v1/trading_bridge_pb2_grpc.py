@@ -282,23 +282,29 @@ class TradingBridgeServicer:
     def PlaceOrder(self, request, context):
         """Journals an order, sends it to the exchange once, and says what is known of it. What the exchange or a risk rule
         refuses is in the journal too: the answer is OK, its state REJECTED, and its reason says why. An outcome that is
-        not known is the state UNKNOWN, which is resolved by asking the exchange and never by sending again. An error
-        says that nothing was journalled or sent: INVALID_ARGUMENT for numbers that the market does not take,
-        FAILED_PRECONDITION where the bridge runs without a database.
+        not known is the state UNKNOWN, which is resolved by asking the exchange and never by sending again. A caller who
+        has little time hears of an order that is still PENDING. An error says that nothing was journalled or sent:
+        INVALID_ARGUMENT for numbers that the market does not take, FAILED_PRECONDITION where the bridge runs without a
+        database. Only after DEADLINE_EXCEEDED, UNAVAILABLE and INTERNAL it may have been: repeat the call with the same
+        `request_id`, or look into the journal.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelOrder(self, request, context):
-        """Asks the exchange to cancel an order. FAILED_PRECONDITION when it has ended already.
+        """Asks the exchange to cancel an order. FAILED_PRECONDITION with the reason ORDER_NOT_OPEN when it has ended
+        already, or ends otherwise first. Of one that is PENDING or UNKNOWN the wish is remembered: it is cancelled as
+        soon as it is found, and until then the answer shows it as it is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelAllOrders(self, request, context):
-        """Asks the exchange to cancel all open orders of an account that the filter selects.
+        """Asks the exchange to cancel all open orders of an account that the filter selects, as far as the journal knows
+        them. One that could not be cancelled is in the answer as it is. Only where none could be, and all for the same
+        reason, that reason is the answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

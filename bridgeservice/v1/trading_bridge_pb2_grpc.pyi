@@ -74,14 +74,22 @@ class TradingBridgeStub:
     PlaceOrder: _grpc.UnaryUnaryMultiCallable[_trading_bridge_pb2.PlaceOrderRequest, _trading_bridge_pb2.PlaceOrderResponse]
     """Journals an order, sends it to the exchange once, and says what is known of it. What the exchange or a risk rule
     refuses is in the journal too: the answer is OK, its state REJECTED, and its reason says why. An outcome that is
-    not known is the state UNKNOWN, which is resolved by asking the exchange and never by sending again. An error
-    says that nothing was journalled or sent: INVALID_ARGUMENT for numbers that the market does not take,
-    FAILED_PRECONDITION where the bridge runs without a database.
+    not known is the state UNKNOWN, which is resolved by asking the exchange and never by sending again. A caller who
+    has little time hears of an order that is still PENDING. An error says that nothing was journalled or sent:
+    INVALID_ARGUMENT for numbers that the market does not take, FAILED_PRECONDITION where the bridge runs without a
+    database. Only after DEADLINE_EXCEEDED, UNAVAILABLE and INTERNAL it may have been: repeat the call with the same
+    `request_id`, or look into the journal.
     """
     CancelOrder: _grpc.UnaryUnaryMultiCallable[_trading_bridge_pb2.CancelOrderRequest, _trading_bridge_pb2.CancelOrderResponse]
-    """Asks the exchange to cancel an order. FAILED_PRECONDITION when it has ended already."""
+    """Asks the exchange to cancel an order. FAILED_PRECONDITION with the reason ORDER_NOT_OPEN when it has ended
+    already, or ends otherwise first. Of one that is PENDING or UNKNOWN the wish is remembered: it is cancelled as
+    soon as it is found, and until then the answer shows it as it is.
+    """
     CancelAllOrders: _grpc.UnaryUnaryMultiCallable[_trading_bridge_pb2.CancelAllOrdersRequest, _trading_bridge_pb2.CancelAllOrdersResponse]
-    """Asks the exchange to cancel all open orders of an account that the filter selects."""
+    """Asks the exchange to cancel all open orders of an account that the filter selects, as far as the journal knows
+    them. One that could not be cancelled is in the answer as it is. Only where none could be, and all for the same
+    reason, that reason is the answer.
+    """
     GetOrder: _grpc.UnaryUnaryMultiCallable[_trading_bridge_pb2.GetOrderRequest, _trading_bridge_pb2.GetOrderResponse]
     """Reads one order from the journal."""
     ListOrders: _grpc.UnaryUnaryMultiCallable[_trading_bridge_pb2.ListOrdersRequest, _trading_bridge_pb2.ListOrdersResponse]
@@ -159,14 +167,22 @@ class TradingBridgeAsyncStub(TradingBridgeStub):
     PlaceOrder: _aio.UnaryUnaryMultiCallable[_trading_bridge_pb2.PlaceOrderRequest, _trading_bridge_pb2.PlaceOrderResponse]  # type: ignore[assignment]
     """Journals an order, sends it to the exchange once, and says what is known of it. What the exchange or a risk rule
     refuses is in the journal too: the answer is OK, its state REJECTED, and its reason says why. An outcome that is
-    not known is the state UNKNOWN, which is resolved by asking the exchange and never by sending again. An error
-    says that nothing was journalled or sent: INVALID_ARGUMENT for numbers that the market does not take,
-    FAILED_PRECONDITION where the bridge runs without a database.
+    not known is the state UNKNOWN, which is resolved by asking the exchange and never by sending again. A caller who
+    has little time hears of an order that is still PENDING. An error says that nothing was journalled or sent:
+    INVALID_ARGUMENT for numbers that the market does not take, FAILED_PRECONDITION where the bridge runs without a
+    database. Only after DEADLINE_EXCEEDED, UNAVAILABLE and INTERNAL it may have been: repeat the call with the same
+    `request_id`, or look into the journal.
     """
     CancelOrder: _aio.UnaryUnaryMultiCallable[_trading_bridge_pb2.CancelOrderRequest, _trading_bridge_pb2.CancelOrderResponse]  # type: ignore[assignment]
-    """Asks the exchange to cancel an order. FAILED_PRECONDITION when it has ended already."""
+    """Asks the exchange to cancel an order. FAILED_PRECONDITION with the reason ORDER_NOT_OPEN when it has ended
+    already, or ends otherwise first. Of one that is PENDING or UNKNOWN the wish is remembered: it is cancelled as
+    soon as it is found, and until then the answer shows it as it is.
+    """
     CancelAllOrders: _aio.UnaryUnaryMultiCallable[_trading_bridge_pb2.CancelAllOrdersRequest, _trading_bridge_pb2.CancelAllOrdersResponse]  # type: ignore[assignment]
-    """Asks the exchange to cancel all open orders of an account that the filter selects."""
+    """Asks the exchange to cancel all open orders of an account that the filter selects, as far as the journal knows
+    them. One that could not be cancelled is in the answer as it is. Only where none could be, and all for the same
+    reason, that reason is the answer.
+    """
     GetOrder: _aio.UnaryUnaryMultiCallable[_trading_bridge_pb2.GetOrderRequest, _trading_bridge_pb2.GetOrderResponse]  # type: ignore[assignment]
     """Reads one order from the journal."""
     ListOrders: _aio.UnaryUnaryMultiCallable[_trading_bridge_pb2.ListOrdersRequest, _trading_bridge_pb2.ListOrdersResponse]  # type: ignore[assignment]
@@ -319,9 +335,11 @@ class TradingBridgeServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_trading_bridge_pb2.PlaceOrderResponse, _abc.Awaitable[_trading_bridge_pb2.PlaceOrderResponse]]:
         """Journals an order, sends it to the exchange once, and says what is known of it. What the exchange or a risk rule
         refuses is in the journal too: the answer is OK, its state REJECTED, and its reason says why. An outcome that is
-        not known is the state UNKNOWN, which is resolved by asking the exchange and never by sending again. An error
-        says that nothing was journalled or sent: INVALID_ARGUMENT for numbers that the market does not take,
-        FAILED_PRECONDITION where the bridge runs without a database.
+        not known is the state UNKNOWN, which is resolved by asking the exchange and never by sending again. A caller who
+        has little time hears of an order that is still PENDING. An error says that nothing was journalled or sent:
+        INVALID_ARGUMENT for numbers that the market does not take, FAILED_PRECONDITION where the bridge runs without a
+        database. Only after DEADLINE_EXCEEDED, UNAVAILABLE and INTERNAL it may have been: repeat the call with the same
+        `request_id`, or look into the journal.
         """
 
     @_abc_1.abstractmethod
@@ -330,7 +348,10 @@ class TradingBridgeServicer(metaclass=_abc_1.ABCMeta):
         request: _trading_bridge_pb2.CancelOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trading_bridge_pb2.CancelOrderResponse, _abc.Awaitable[_trading_bridge_pb2.CancelOrderResponse]]:
-        """Asks the exchange to cancel an order. FAILED_PRECONDITION when it has ended already."""
+        """Asks the exchange to cancel an order. FAILED_PRECONDITION with the reason ORDER_NOT_OPEN when it has ended
+        already, or ends otherwise first. Of one that is PENDING or UNKNOWN the wish is remembered: it is cancelled as
+        soon as it is found, and until then the answer shows it as it is.
+        """
 
     @_abc_1.abstractmethod
     def CancelAllOrders(
@@ -338,7 +359,10 @@ class TradingBridgeServicer(metaclass=_abc_1.ABCMeta):
         request: _trading_bridge_pb2.CancelAllOrdersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trading_bridge_pb2.CancelAllOrdersResponse, _abc.Awaitable[_trading_bridge_pb2.CancelAllOrdersResponse]]:
-        """Asks the exchange to cancel all open orders of an account that the filter selects."""
+        """Asks the exchange to cancel all open orders of an account that the filter selects, as far as the journal knows
+        them. One that could not be cancelled is in the answer as it is. Only where none could be, and all for the same
+        reason, that reason is the answer.
+        """
 
     @_abc_1.abstractmethod
     def GetOrder(

@@ -15,7 +15,7 @@ from bridgeservice.history_reading import PAGE, HistoryReading
 from bridgeservice.journal import Journal
 from bridgeservice.reconciliation import Reconciliation
 from bridgeservice.reconciliation_loop import ReconciliationLoop
-from bridgeservice.store.reconciliations import Terms
+from bridgeservice.store.reconciliations import Pace
 from bridgeservice.v1 import trading_bridge_pb2 as pb
 from bridgeservice.v1.order_pb2 import Order
 from bridgeservice.v1.trade_pb2 import Trade
@@ -25,7 +25,7 @@ from tests.support.bridge_service import connector_request, running
 from tests.support.fake_orders import Fault
 from tests.support.trading import Trader, state, trading
 
-ALWAYS = Terms(often=timedelta(0), seldom=timedelta(0), lease=timedelta(seconds=30))
+ALWAYS = Pace(often=timedelta(0), seldom=timedelta(0), lease=timedelta(seconds=30))
 ELSEWHERE = Ticket("BTC/USDT", OrderSide.SELL, OrderType.LIMIT, "2", "150", client_order_id="not-ours")
 
 
@@ -62,11 +62,11 @@ class Comparing:
         return [each for each in await self.trader.listed() if each.external]
 
 
-def looped(trader: Trader, database: Database, terms: Terms = ALWAYS) -> tuple[ReconciliationLoop, Work]:
+def looped(trader: Trader, database: Database, pace: Pace = ALWAYS) -> tuple[ReconciliationLoop, Work]:
     bridge, work = trader.bridge, Work(timedelta(seconds=20))
     history = HistoryReading(database, bridge.calls, bridge.sessions, backfill=timedelta(days=30))
     reconciliation = Reconciliation(database, Journal(database), bridge.sessions, history)
-    loop = ReconciliationLoop(database, bridge.accounts, reconciliation, work, terms)
+    loop = ReconciliationLoop(database, bridge.accounts, reconciliation, work, pace)
     loop.hear(bridge.accounts.connector(trader.account, trader.connector))
     return loop, work
 
@@ -249,7 +249,7 @@ async def test_after_a_restart_a_connector_is_compared_as_soon_as_it_is_there_ag
         again = Trader(restarted, database, trader.account)
         order = await trader.place()
         trader.book.fill(order.exchange_order_id)
-        rarely = Terms(often=timedelta(days=1), seldom=timedelta(days=1), lease=timedelta(seconds=30))
+        rarely = Pace(often=timedelta(days=1), seldom=timedelta(days=1), lease=timedelta(seconds=30))
         loop, work = looped(again, database, rarely)
         assert await loop.once() == 1
         await work.__aexit__()

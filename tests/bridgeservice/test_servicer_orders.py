@@ -208,6 +208,8 @@ async def test_without_a_database_every_use_of_orders_says_so_and_balances_are_s
             bridge.stub.PlaceOrder(trader.request()),
             bridge.stub.GetOrder(pb.GetOrderRequest(account_name=account, order_id=order_id)),
             bridge.stub.ListOrders(pb.ListOrdersRequest(account_name=account)),
+            bridge.stub.CancelOrder(pb.CancelOrderRequest(account_name=account, order_id=order_id)),
+            bridge.stub.CancelAllOrders(pb.CancelAllOrdersRequest(account_name=account)),
         ]
         for call in calls:
             told = await refusal(call)

@@ -75,7 +75,31 @@ class Trade:
 
     @property
     def cost(self) -> Decimal:
-        return self.price * self.amount
+        return self.order.market.cost(self.amount, self.price)
+
+
+@dataclass(slots=True)
+class Position:
+    """So many contracts, negative when sold, and the average of what they were entered at."""
+
+    contracts: Decimal = Decimal(0)
+    entry: Decimal = Decimal(0)
+
+    def take(self, contracts: Decimal, price: Decimal) -> Decimal:
+        """Add these, negative when sold. What it gains where it closes others, if a contract were one of the base."""
+        before, after = self.contracts, self.contracts + contracts
+        closed = min(abs(before), abs(contracts)) if before * contracts < 0 else Decimal(0)
+        gained = closed * (price - self.entry) * (1 if before > 0 else -1)
+        if not closed:
+            self.entry = (abs(before) * self.entry + abs(contracts) * price) / abs(after)
+        elif before * after < 0:
+            self.entry = price
+        self.contracts = after
+        return gained
+
+    def gain(self, price: Decimal) -> Decimal:
+        """What closing all of them at this price would bring, counted in the same way."""
+        return self.contracts * (price - self.entry)
 
 
 class Status(Enum):
@@ -95,6 +119,8 @@ class Order:
     """
 
     id: str
+    number: int
+    """Of all orders of the exchange."""
     client_id: str
     market: Market
     side: str
@@ -105,6 +131,7 @@ class Order:
     quote_amount: Decimal | None
     created_ms: int
     updated_ms: int
+    is_reduce_only: bool = False
     status: Status = Status.OPEN
     trades: list[Trade] = field(default_factory=list)
 
@@ -130,7 +157,7 @@ class Order:
 
     @property
     def average(self) -> Decimal:
-        return self.cost / self.filled if self.trades else Decimal(0)
+        return self.cost / self.market.cost(self.filled, Decimal(1)) if self.trades else Decimal(0)
 
     @property
     def fee(self) -> Decimal:
@@ -145,8 +172,11 @@ class Account:
     permissions: frozenset[Permission]
     holdings: dict[str, Holding]
     orders: dict[str, Order] = field(default_factory=dict)
+    positions: dict[str, Position] = field(default_factory=dict)
     is_revoked: bool = False
     last_nonce: int = 0
+    cancels_at_ms: int | None = None
+    """When all orders end, unless that is put off before."""
 
     @property
     def trades(self) -> list[Trade]:
@@ -154,9 +184,29 @@ class Account:
         fills = (trade for order in self.orders.values() for trade in order.trades)
         return sorted(fills, key=lambda trade: trade.id)
 
+    def fills(
+        self,
+        market: Market | None = None,
+        *,
+        order_id: str | None = None,
+        since_ms: float = 0,
+        until_ms: float = float("inf"),
+    ) -> list[Trade]:
+        """Those of this market, of this order and of this time, the earliest first."""
+        return [
+            trade
+            for trade in self.trades
+            if market in (None, trade.order.market)
+            and order_id in (None, trade.order.id)
+            and since_ms <= trade.time_ms <= until_ms
+        ]
+
     def holding(self, asset: str) -> Holding:
         """Of this asset, from now on also when there is none."""
         return self.holdings.setdefault(asset, Holding())
+
+    def position(self, market: Market) -> Position:
+        return self.positions.setdefault(market.symbol, Position())
 
     def may(self, permission: Permission) -> bool:
         return permission in self.permissions

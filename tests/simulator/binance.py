@@ -8,26 +8,36 @@ import hmac
 import json
 from decimal import Decimal
 
-from tests.simulator.accounts import Account, Holding, Order, Permission, Status, Trade
+from tests.simulator.accounts import Account, Holding, Order, Permission
+from tests.simulator.binance_forms import market_info, order_info, trade_info
 from tests.simulator.dialect import Answer, Call, Dialect, Json, RefusedError
-from tests.simulator.markets import Market, plain
-from tests.simulator.venue import (
+from tests.simulator.markets import Limits, Market, plain
+from tests.simulator.refusals import (
+    Broken,
+    DuplicateClientIdError,
     InsufficientFundsError,
-    InvalidOrderError,
     UnknownMarketError,
     UnknownOrderError,
-    Venue,
     WouldMatchError,
+    cause,
 )
+from tests.simulator.venue import ClientIds, Venue
 
 READ, TRADE = Permission.READ, Permission.TRADE
 SECONDS = {"1m": 60, "5m": 300, "15m": 900, "1h": 3600, "4h": 14400, "1d": 86400}
-STATUSES = {Status.FILLED: "FILLED", Status.CANCELED: "CANCELED", Status.EXPIRED: "EXPIRED"}
 ERRORS = {
     UnknownMarketError: (-1121, "Invalid symbol."),
     UnknownOrderError: (-2011, "Unknown order sent."),
     InsufficientFundsError: (-2010, "Account has insufficient balance for requested action."),
-    InvalidOrderError: (-1013, "Filter failure: LOT_SIZE"),
+    DuplicateClientIdError: (-2010, "Duplicate order sent."),
+    Broken.LEAST_AMOUNT: (-1013, "Filter failure: LOT_SIZE"),
+    Broken.AMOUNT_STEP: (-1013, "Filter failure: LOT_SIZE"),
+    Broken.MOST_AMOUNT: (-1013, "Filter failure: LOT_SIZE"),
+    Broken.LEAST_PRICE: (-1013, "Filter failure: PRICE_FILTER"),
+    Broken.PRICE_STEP: (-1013, "Filter failure: PRICE_FILTER"),
+    Broken.MOST_PRICE: (-1013, "Filter failure: PRICE_FILTER"),
+    Broken.LEAST_COST: (-1013, "Filter failure: NOTIONAL"),
+    Broken.MOST_COST: (-1013, "Filter failure: NOTIONAL"),
     WouldMatchError: (-2010, "Order would immediately match and take."),
 }
 PERPETUALS = {
@@ -44,6 +54,11 @@ class Binance(Dialect):
     """https://developers.binance.com/docs/binance-spot-api-docs/rest-api"""
 
     name = "binance"
+    limits = Limits(
+        least_cost=Decimal(5), most_cost=Decimal(9_000_000), most_amount=Decimal(90_000_000),
+        most_price=Decimal(1_000_000),
+    )  # fmt: skip
+    client_ids = ClientIds.ONCE_ENDED
 
     def __init__(self, venue: Venue) -> None:
         super().__init__(venue)
@@ -68,6 +83,8 @@ class Binance(Dialect):
         self.private("DELETE", "/api/v3/openOrders", self._cancel_all, TRADE)
         self.private("GET", "/api/v3/allOrders", self._all_orders, READ)
         self.private("GET", "/api/v3/myTrades", self._my_trades, READ)
+        for nothing in ("v1/leverageBracket", "v3/positionRisk"):
+            self.private("GET", f"/fapi/{nothing}", lambda *_: [], READ)
 
     @staticmethod
     def order_id(number: int) -> str:
@@ -100,7 +117,7 @@ class Binance(Dialect):
         return failure(-2015, "Invalid API-key, IP, or permissions for action.", 401)
 
     def refusal(self, error: Exception) -> Answer:
-        return failure(*ERRORS[type(error)])
+        return failure(*ERRORS[cause(error)])
 
     def rate_limited(self, seconds: float, /) -> Answer:
         text = (
@@ -211,10 +228,6 @@ class Binance(Dialect):
 
     def _create(self, call: Call, account: Account) -> Json:
         params, market = call.params, self._market(call)
-        client_id = params.get("newClientOrderId", "")
-        known = account.find(client_id=client_id)
-        if known and known.status is Status.OPEN:
-            raise RefusedError(failure(-2010, "Duplicate order sent."))
         order = self.venue.place(
             account,
             market,
@@ -224,7 +237,7 @@ class Binance(Dialect):
             price=Decimal(params["price"]) if "price" in params else None,
             time_in_force=params.get("timeInForce", "GTC"),
             is_post_only=params["type"] == "LIMIT_MAKER",
-            client_id=client_id,
+            client_id=params.get("newClientOrderId", ""),
         )
         fills = [
             {
@@ -267,57 +280,16 @@ class Binance(Dialect):
         return [order_info(order) for order in account.select(self._market(call))]
 
     def _my_trades(self, call: Call, account: Account) -> Json:
-        market, order_id = self._market(call), call.params.get("orderId")
-        return [
-            trade_info(trade)
-            for trade in account.trades
-            if trade.order.market is market and order_id in (None, trade.order.id)
-        ]
-
-
-def market_info(market_id: str, market: Market) -> Json:
-    price_step, amount_step = plain(market.price_step), plain(market.amount_step)
-    lots = {"minQty": amount_step, "maxQty": "90000000.00000000", "stepSize": amount_step}
-    return {
-        "symbol": market_id, "status": "TRADING", "baseAsset": market.base, "baseAssetPrecision": 8,
-        "quoteAsset": market.quote, "quotePrecision": 8, "quoteAssetPrecision": 8,
-        "baseCommissionPrecision": 8, "quoteCommissionPrecision": 8,
-        "orderTypes": ["LIMIT", "LIMIT_MAKER", "MARKET"], "icebergAllowed": True, "ocoAllowed": True,
-        "otoAllowed": True, "quoteOrderQtyMarketAllowed": True, "allowTrailingStop": True,
-        "cancelReplaceAllowed": True, "isSpotTradingAllowed": True, "isMarginTradingAllowed": False,
-        "filters": [
-            {"filterType": "PRICE_FILTER", "minPrice": price_step, "maxPrice": "1000000.00000000",
-             "tickSize": price_step},
-            {"filterType": "LOT_SIZE", **lots},
-            {"filterType": "MARKET_LOT_SIZE", **lots},
-            {"filterType": "NOTIONAL", "minNotional": "5.00000000", "applyMinToMarket": True,
-             "maxNotional": "9000000.00000000", "applyMaxToMarket": False, "avgPriceMins": 5},
-        ],
-        "permissions": [], "permissionSets": [["SPOT"]], "defaultSelfTradePreventionMode": "EXPIRE_MAKER",
-        "allowedSelfTradePreventionModes": ["EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH"],
-    }  # fmt: skip
-
-
-def order_info(order: Order) -> Json:
-    resting = "PARTIALLY_FILLED" if order.trades else "NEW"
-    return {
-        "symbol": order.market.base + order.market.quote, "orderId": int(order.id), "orderListId": -1,
-        "clientOrderId": order.client_id, "price": plain(order.price or Decimal(0)),
-        "origQty": plain(order.amount), "executedQty": plain(order.filled),
-        "cummulativeQuoteQty": plain(order.cost), "origQuoteOrderQty": plain(order.quote_amount or Decimal(0)),
-        "status": STATUSES.get(order.status, resting), "timeInForce": order.time_in_force,
-        "type": "LIMIT_MAKER" if order.is_post_only else order.type.upper(), "side": order.side.upper(),
-        "stopPrice": "0.00000000", "icebergQty": "0.00000000", "time": order.created_ms,
-        "updateTime": order.updated_ms, "isWorking": True, "workingTime": order.created_ms,
-        "selfTradePreventionMode": "NONE",
-    }  # fmt: skip
-
-
-def trade_info(trade: Trade) -> Json:
-    return {
-        "symbol": trade.order.market.base + trade.order.market.quote, "id": trade.id,
-        "orderId": int(trade.order.id), "orderListId": -1, "price": plain(trade.price),
-        "qty": plain(trade.amount), "quoteQty": plain(trade.cost), "commission": plain(trade.fee),
-        "commissionAsset": trade.fee_asset, "time": trade.time_ms, "isBuyer": trade.order.is_buy,
-        "isMaker": trade.is_maker, "isBestMatch": True,
-    }  # fmt: skip
+        """The last ones, or from a time or an id on the first ones."""
+        market, params = self._market(call), call.params
+        start, end = (int(params[name]) if name in params else None for name in ("startTime", "endTime"))
+        if start is not None and end is not None and end - start > 24 * 3_600_000:
+            raise RefusedError(failure(-1127, "More than 24 hours between startTime and endTime."))
+        fills = account.fills(
+            market, order_id=params.get("orderId"), since_ms=start or 0, until_ms=end or float("inf")
+        )
+        limit = min(int(params.get("limit", 500)), 1000)
+        if "fromId" in params:
+            fills = [trade for trade in fills if trade.id >= int(params["fromId"])]
+        found = fills[:limit] if start is not None or "fromId" in params else fills[-limit:]
+        return [trade_info(trade) for trade in found]

@@ -10,22 +10,12 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from tests.simulator.accounts import Account, Permission
-from tests.simulator.venue import (
-    DIGITS,
-    InsufficientFundsError,
-    InvalidOrderError,
-    UnknownMarketError,
-    UnknownOrderError,
-    Venue,
-    WouldMatchError,
-)
+from tests.simulator.markets import Limits, Market
+from tests.simulator.refusals import REFUSALS
+from tests.simulator.venue import DIGITS, ClientIds, Venue
 
 Json = Any
 """What JSON can hold: it has no better type."""
-
-VENUE_ERRORS = (
-    InsufficientFundsError, InvalidOrderError, UnknownMarketError, UnknownOrderError, WouldMatchError,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +87,9 @@ class Dialect(ABC):
 
     name: str
     fees_in_quote = False
+    limits: Limits
+    client_ids = ClientIds.ALWAYS
+    contracts: tuple[Market, ...] = ()
 
     def __init__(self, venue: Venue) -> None:
         self.venue = venue
@@ -130,12 +123,13 @@ class Dialect(ABC):
             if route.is_public:
                 return Answer(self.wrapped(route.handler(call)))
             account = self.authenticated(call)
+            self.venue.keep_time(account)
             if route.permission and not account.may(route.permission):
                 return self.forbidden()
             return Answer(self.wrapped(route.handler(call, account)))
         except RefusedError as refused:
             return refused.answer
-        except VENUE_ERRORS as error:
+        except REFUSALS as error:
             return self.refusal(error)
 
     def unknown_path(self) -> Answer:

@@ -12,6 +12,10 @@ class FaultKind(StrEnum):
     """Answers rightly, ``seconds`` late."""
     FAIL = "fail"
     """Answers ``status`` with a line of text."""
+    FAIL_AFTER_ACTING = "fail_after_acting"
+    """Acts, and answers ``status`` with a line of text."""
+    REFUSE = "refuse"
+    """Says in this exchange's way that the account has too little."""
     HTML = "html"
     """Answers ``status`` with a page, as a proxy in between does."""
     TRUNCATED = "truncated"
@@ -25,7 +29,11 @@ class FaultKind(StrEnum):
     BANNED = "banned"
     """Says in this exchange's way that this address is banned for ``seconds``."""
     HANG = "hang"
-    """Never answers, until the fault is cleared."""
+    """Never answers; when the fault is cleared, it closes the connection."""
+    HOLD = "hold"
+    """Acts and answers when the fault is cleared, whether somebody still waits for it or not."""
+    HOLD_AFTER_ACTING = "hold_after_acting"
+    """Acts, and answers when the fault is cleared."""
     DROP = "drop"
     """Closes the connection."""
     DROP_AFTER_ACTING = "drop_after_acting"
@@ -59,7 +67,7 @@ class Faults:
         seconds: float = 0,
         status: int | None = None,
     ) -> None:
-        default = 503 if kind is FaultKind.FAIL else 200
+        default = 503 if kind in (FaultKind.FAIL, FaultKind.FAIL_AFTER_ACTING) else 200
         self._faults.append(Fault(kind, path, times, seconds, default if status is None else status))
 
     def clear(self) -> None:

@@ -11,19 +11,21 @@ from urllib.parse import unquote
 
 from tests.simulator.accounts import Account, Order, Permission, Status, Trade
 from tests.simulator.dialect import Answer, Call, Dialect, Json, RefusedError
-from tests.simulator.markets import Market, plain
-from tests.simulator.venue import (
+from tests.simulator.markets import Limits, Market, plain
+from tests.simulator.refusals import (
+    Broken,
     InsufficientFundsError,
-    InvalidOrderError,
     UnknownMarketError,
     UnknownOrderError,
-    Venue,
     WouldMatchError,
+    cause,
 )
+from tests.simulator.venue import Venue
 
 READ, TRADE = Permission.READ, Permission.TRADE
 SECONDS = {"1m": 60, "5m": 300, "15m": 900, "1h": 3600, "4h": 14400, "1d": 86400}
 FRESH_MS = 60_000
+DAY = 86_400
 STATUSES = {
     Status.OPEN: ("open", "open"),
     Status.FILLED: ("closed", "filled"),
@@ -34,7 +36,14 @@ ERRORS = {
     UnknownMarketError: ("INVALID_CURRENCY_PAIR", "Invalid currency pair"),
     UnknownOrderError: ("ORDER_NOT_FOUND", "Order not found"),
     InsufficientFundsError: ("BALANCE_NOT_ENOUGH", "Not enough balance"),
-    InvalidOrderError: ("INVALID_PARAM_VALUE", "Your order size is too small"),
+    Broken.LEAST_AMOUNT: ("INVALID_PARAM_VALUE", "Your order size is too small"),
+    Broken.AMOUNT_STEP: ("INVALID_PRECISION", "Invalid amount precision"),
+    Broken.MOST_AMOUNT: ("INVALID_PARAM_VALUE", "Your order size is too large"),
+    Broken.LEAST_PRICE: ("INVALID_PARAM_VALUE", "Invalid price"),
+    Broken.PRICE_STEP: ("INVALID_PRECISION", "Invalid price precision"),
+    Broken.MOST_PRICE: ("INVALID_PARAM_VALUE", "Invalid price"),
+    Broken.LEAST_COST: ("INVALID_PARAM_VALUE", "Your order size is too small. The minimum is 1 USDT"),
+    Broken.MOST_COST: ("INVALID_PARAM_VALUE", "Your order size is too large"),
     WouldMatchError: ("POC_FILL_IMMEDIATELY", "Order would match and take immediately so its cancelled"),
 }
 
@@ -47,6 +56,7 @@ class Gate(Dialect):
     """https://www.gate.com/docs/developers/apiv4/"""
 
     name = "gate"
+    limits = Limits(least_cost=Decimal(1), most_cost=Decimal(5_000_000))
 
     def __init__(self, venue: Venue) -> None:
         super().__init__(venue)
@@ -71,6 +81,7 @@ class Gate(Dialect):
         self.private("GET", "/api/v4/spot/orders/{order_id}", self._order, READ)
         self.private("DELETE", "/api/v4/spot/orders/{order_id}", self._cancel, TRADE)
         self.private("GET", "/api/v4/spot/my_trades", self._my_trades, READ)
+        self.private("GET", "/api/v4/futures/usdt/positions", lambda *_: [], READ)
 
     @staticmethod
     def order_id(number: int) -> str:
@@ -98,7 +109,7 @@ class Gate(Dialect):
         return failure("FORBIDDEN", "Request API key does not have spot permission", 403)
 
     def refusal(self, error: Exception) -> Answer:
-        return failure(*ERRORS[type(error)], status=400)
+        return failure(*ERRORS[cause(error)], status=400)
 
     def rate_limited(self, seconds: float, /) -> Answer:
         reset = int(self.venue.now_ms() / 1000 + seconds)
@@ -222,21 +233,34 @@ class Gate(Dialect):
         market = self._market(call.params["currency_pair"])
         return [order_info(o) for o in account.select(market, is_open=call.params["status"] == "open")]
 
-    def _open_orders(self, _: Call, account: Account) -> Json:
+    def _open_orders(self, call: Call, account: Account) -> Json:
+        """Of every market a page."""
         by_pair: dict[str, list[Json]] = {}
         for order in account.select(is_open=True):
             info = order_info(order)
             by_pair.setdefault(info["currency_pair"], []).append(info)
-        return [{"currency_pair": pair, "total": len(o), "orders": o} for pair, o in by_pair.items()]
+        page, limit = int(call.params.get("page", 1)), min(int(call.params.get("limit", 100)), 100)
+        return [
+            {"currency_pair": pair, "total": len(orders), "orders": orders[(page - 1) * limit : page * limit]}
+            for pair, orders in by_pair.items()
+        ]
 
     def _my_trades(self, call: Call, account: Account) -> Json:
-        wanted, order_id = call.params.get("currency_pair"), call.params.get("order_id")
-        market = self._market(wanted) if wanted else None
-        return [
-            trade_info(trade)
-            for trade in account.trades
-            if market in (None, trade.order.market) and order_id in (None, trade.order.id)
-        ]
+        """The newest first, of a month at the most and of a week unless it is said."""
+        params, now = call.params, self.venue.now_ms() // 1000
+        end = int(params.get("to", now + 1))
+        start = int(params.get("from", end - 7 * DAY))
+        if end - start > 30 * DAY:
+            raise RefusedError(failure("INVALID_PARAM_VALUE", "time range can't exceed 30 days", 400))
+        wanted = params.get("currency_pair")
+        fills = account.fills(
+            self._market(wanted) if wanted else None,
+            order_id=params.get("order_id"),
+            since_ms=start * 1000,
+            until_ms=end * 1000,
+        )
+        page, limit = int(params.get("page", 1)), min(int(params.get("limit", 100)), 1000)
+        return [trade_info(trade) for trade in fills[::-1][(page - 1) * limit : page * limit]]
 
 
 def market_info(market_id: str, market: Market) -> Json:

@@ -7,34 +7,46 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from decimal import Decimal
 
-from tests.simulator.accounts import Account, Order, Permission, Status, Trade
+from tests.simulator.accounts import Account, Order, Permission
 from tests.simulator.dialect import Answer, Call, Dialect, Json, RefusedError
-from tests.simulator.markets import Market, plain
-from tests.simulator.venue import (
+from tests.simulator.kraken_forms import (
+    OLD_NAMES,
+    described,
+    long_pair,
+    market_info,
+    order_infos,
+    short,
+    short_pair,
+    trade_info,
+)
+from tests.simulator.markets import Limits, Market, plain
+from tests.simulator.refusals import (
+    Broken,
+    DuplicateClientIdError,
     InsufficientFundsError,
-    InvalidOrderError,
     UnknownMarketError,
     UnknownOrderError,
-    Venue,
     WouldMatchError,
+    cause,
 )
+from tests.simulator.venue import ClientIds, Venue
 
 READ, TRADE = Permission.READ, Permission.TRADE
-ALTERNATIVE = {"BTC": "XBT"}
-OLD_NAMES = {"BTC": "XXBT", "ETH": "XETH", "XRP": "XXRP"}
-STATUSES = {
-    Status.OPEN: "open",
-    Status.FILLED: "closed",
-    Status.CANCELED: "canceled",
-    Status.EXPIRED: "expired",
-}
 ERRORS = {
     UnknownMarketError: "EQuery:Unknown asset pair",
     UnknownOrderError: "EOrder:Unknown order",
     InsufficientFundsError: "EOrder:Insufficient funds",
-    InvalidOrderError: "EGeneral:Invalid arguments:volume",
+    DuplicateClientIdError: "EOrder:Duplicate order",
+    Broken.LEAST_AMOUNT: "EGeneral:Invalid arguments:volume minimum not met",
+    Broken.AMOUNT_STEP: "EGeneral:Invalid arguments:volume",
+    Broken.MOST_AMOUNT: "EGeneral:Invalid arguments:volume",
+    Broken.LEAST_PRICE: "EGeneral:Invalid arguments:price",
+    Broken.PRICE_STEP: "EOrder:Invalid price:price can only be specified up to so many decimals.",
+    Broken.MOST_PRICE: "EGeneral:Invalid arguments:price",
+    Broken.LEAST_COST: "EOrder:Cost minimum not met",
     WouldMatchError: "EOrder:Post only order",
 }
 GRANTED = {
@@ -44,23 +56,16 @@ GRANTED = {
 }
 
 
+PAGE = 50
+
+
+def written(at_ms: int) -> str:
+    """A moment as ISO 8601."""
+    return datetime.fromtimestamp(at_ms // 1000, UTC).isoformat()
+
+
 def failure(*errors: str) -> Answer:
     return Answer({"error": list(errors)})
-
-
-def short(asset: str) -> str:
-    return ALTERNATIVE.get(asset, asset)
-
-
-def short_pair(market: Market) -> str:
-    return short(market.base) + short(market.quote)
-
-
-def long_pair(market: Market) -> str:
-    """Only a pair of two old names is written in them."""
-    if market.base in OLD_NAMES and market.quote in OLD_NAMES:
-        return OLD_NAMES[market.base] + OLD_NAMES[market.quote]
-    return short_pair(market)
 
 
 class Kraken(Dialect):
@@ -68,6 +73,8 @@ class Kraken(Dialect):
 
     name = "kraken"
     fees_in_quote = True
+    limits = Limits(least_cost=Decimal("0.5"))
+    client_ids = ClientIds.ONCE_ENDED
 
     def __init__(self, venue: Venue) -> None:
         super().__init__(venue)
@@ -84,6 +91,8 @@ class Kraken(Dialect):
         self.private("POST", "/0/private/AddOrder", self._create, TRADE)
         self.private("POST", "/0/private/CancelOrder", self._cancel, TRADE)
         self.private("POST", "/0/private/CancelAll", self._cancel_all, TRADE)
+        self.private("POST", "/0/private/CancelAllOrdersAfter", self._cancel_all_after, TRADE)
+        self.private("POST", "/0/private/OpenPositions", lambda *_: [], READ)
         self.private("POST", "/0/private/QueryOrders", self._query_orders, READ)
         self.private("POST", "/0/private/OpenOrders", self._open_orders, READ)
         self.private("POST", "/0/private/ClosedOrders", self._closed_orders, READ)
@@ -118,7 +127,7 @@ class Kraken(Dialect):
         return failure("EGeneral:Permission denied")
 
     def refusal(self, error: Exception) -> Answer:
-        return failure(ERRORS[type(error)])
+        return failure(ERRORS[cause(error)])
 
     def rate_limited(self, _: float, /) -> Answer:
         return failure("EAPI:Rate limit exceeded")
@@ -243,10 +252,26 @@ class Kraken(Dialect):
         closed = order_infos(named(call, account.select(is_open=False)))
         return {"closed": closed, "count": len(closed)}
 
-    def _trades(self, _: Call, account: Account) -> Json:
+    def _trades(self, call: Call, account: Account) -> Json:
+        """Fifty at a time, the newest first; what happened at the start itself is left out."""
+        params = call.params
+        end = float(params.get("end", "inf")) * 1000
+        fills = [
+            trade
+            for trade in account.fills(until_ms=end)
+            if "start" not in params or trade.time_ms > float(params["start"]) * 1000
+        ]
+        page = fills[::-1][int(params.get("ofs", 0)) :][:PAGE]
         return {
-            "trades": {f"T{trade.id:05}-SIMUL": trade_info(trade) for trade in account.trades},
-            "count": len(account.trades),
+            "trades": {f"T{trade.id:05}-SIMUL": trade_info(trade) for trade in page},
+            "count": len(fills),
+        }
+
+    def _cancel_all_after(self, call: Call, account: Account) -> Json:
+        at = self.venue.cancel_all_after(account, int(call.params["timeout"]))
+        return {
+            "currentTime": written(self.venue.now_ms()),
+            "triggerTime": "0" if at is None else written(at),
         }
 
 
@@ -254,51 +279,3 @@ def named(call: Call, orders: list[Order]) -> Iterable[Order]:
     """Those with the client order id that the call names, or all."""
     client_id = call.params.get("cl_ord_id") or call.params.get("userref")
     return (order for order in orders if client_id in (None, order.client_id))
-
-
-def market_info(market: Market) -> Json:
-    return {
-        "altname": short_pair(market), "wsname": f"{short(market.base)}/{short(market.quote)}",
-        "aclass_base": "currency", "base": OLD_NAMES.get(market.base, market.base),
-        "aclass_quote": "currency", "quote": OLD_NAMES.get(market.quote, market.quote), "lot": "unit",
-        "cost_decimals": 8, "pair_decimals": market.price_places, "lot_decimals": market.amount_places,
-        "lot_multiplier": 1, "leverage_buy": [], "leverage_sell": [], "fees": [[0, 0.1]],
-        "fees_maker": [[0, 0.1]], "fee_volume_currency": "ZUSD", "margin_call": 80, "margin_stop": 40,
-        "ordermin": plain(market.amount_step), "costmin": "0.5", "tick_size": plain(market.price_step),
-        "status": "online",
-    }  # fmt: skip
-
-
-def described(order: Order) -> str:
-    limit = "" if order.price is None else f" {plain(order.price)}"
-    return f"{order.side} {plain(order.amount)} {short_pair(order.market)} @ {order.type}{limit}"
-
-
-def order_infos(orders: Iterable[Order]) -> Json:
-    return {order.id: order_info(order) for order in orders}
-
-
-def order_info(order: Order) -> Json:
-    ended = {} if order.status is Status.OPEN else {"closetm": order.updated_ms / 1000}
-    return {
-        "refid": None, "userref": None, "cl_ord_id": order.client_id or None,
-        "status": STATUSES[order.status], "opentm": order.created_ms / 1000, "starttm": 0, "expiretm": 0,
-        "descr": {
-            "pair": short_pair(order.market), "type": order.side, "ordertype": order.type,
-            "price": plain(order.price or Decimal(0)), "price2": "0", "leverage": "none",
-            "order": described(order), "close": "",
-        },
-        "vol": plain(order.amount), "vol_exec": plain(order.filled), "cost": plain(order.cost),
-        "fee": plain(order.fee), "price": plain(order.average), "stopprice": "0.00000",
-        "limitprice": "0.00000", "misc": "", "oflags": "fciq,post" if order.is_post_only else "fciq",
-        "trades": [f"T{trade.id:05}-SIMUL" for trade in order.trades], **ended,
-    }  # fmt: skip
-
-
-def trade_info(trade: Trade) -> Json:
-    return {
-        "ordertxid": trade.order.id, "postxid": "TSIMUL", "pair": long_pair(trade.order.market),
-        "time": trade.time_ms / 1000, "type": trade.order.side, "ordertype": trade.order.type,
-        "price": plain(trade.price), "cost": plain(trade.cost), "fee": plain(trade.fee),
-        "vol": plain(trade.amount), "margin": "0", "misc": "", "trade_id": trade.id, "maker": trade.is_maker,
-    }  # fmt: skip

@@ -11,26 +11,35 @@ from decimal import Decimal
 
 from tests.simulator.accounts import Account, Order, Permission, Status, Trade
 from tests.simulator.dialect import Answer, Call, Dialect, Json, RefusedError
-from tests.simulator.markets import Market, plain
-from tests.simulator.venue import (
+from tests.simulator.markets import Limits, Market, plain
+from tests.simulator.refusals import (
+    Broken,
     InsufficientFundsError,
-    InvalidOrderError,
     UnknownMarketError,
     UnknownOrderError,
-    Venue,
     WouldMatchError,
+    cause,
 )
+from tests.simulator.venue import Venue
 
 READ, TRADE = Permission.READ, Permission.TRADE
 SECONDS = {"1min": 60, "5min": 300, "15min": 900, "1hour": 3600, "4hour": 14400, "1day": 86400}
 FRESH_MS = 5_000
+WEEK_MS = 7 * 86_400_000
 FULL_DEPTH = 200
 HEADERS = ("KC-API-KEY", "KC-API-SIGN", "KC-API-TIMESTAMP", "KC-API-PASSPHRASE")
 ERRORS = {
     UnknownMarketError: ("400100", "Unsupported trading pair."),
     UnknownOrderError: ("400100", "order_not_exist_or_not_allow_to_cancel"),
     InsufficientFundsError: ("200004", "Balance insufficient!"),
-    InvalidOrderError: ("400100", "Order size below the minimum requirement."),
+    Broken.LEAST_AMOUNT: ("400100", "Order size below the minimum requirement."),
+    Broken.AMOUNT_STEP: ("600100", "Order size increment invalid."),
+    Broken.MOST_AMOUNT: ("400100", "Order size above the maximum requirement."),
+    Broken.LEAST_PRICE: ("400100", "price not in the given range!"),
+    Broken.PRICE_STEP: ("400100", "Price increment invalid."),
+    Broken.MOST_PRICE: ("400100", "price not in the given range!"),
+    Broken.LEAST_COST: ("600101", "The order funds should more then 0.1 USDT."),
+    Broken.MOST_COST: ("400100", "Order funds above the maximum requirement."),
     WouldMatchError: ("300000", "Post only order would be filled at once"),
 }
 GRANTED = {READ: ["General"], TRADE: ["Spot"], Permission.WITHDRAW: ["Transfer"]}
@@ -48,6 +57,9 @@ class Kucoin(Dialect):
     """https://www.kucoin.com/docs-new/"""
 
     name = "kucoin"
+    limits = Limits(
+        least_cost=Decimal("0.1"), most_cost=Decimal(99_999_999), most_amount=Decimal(10_000_000_000)
+    )
 
     def __init__(self, venue: Venue) -> None:
         super().__init__(venue)
@@ -71,6 +83,8 @@ class Kucoin(Dialect):
         self.private("DELETE", "/api/v1/hf/orders", self._cancel_all, TRADE)
         self.private("DELETE", "/api/v1/hf/orders/cancelAll", self._cancel_all, TRADE)
         self.private("GET", "/api/v1/hf/orders/active", self._active, READ)
+        self.private("GET", "/api/v1/hf/orders/active/symbols", self._active_symbols, READ)
+        self.private("GET", "/api/v1/positions", lambda *_: [], READ)
         self.private("GET", "/api/v1/hf/orders/done", self._done, READ)
         self.private("GET", "/api/v1/hf/orders/client-order/{client_oid}", self._order, READ)
         self.private("DELETE", "/api/v1/hf/orders/client-order/{client_oid}", self._cancel, TRADE)
@@ -106,7 +120,7 @@ class Kucoin(Dialect):
         return failure("400007", "Access denied, require more permission.", 403)
 
     def refusal(self, error: Exception) -> Answer:
-        return failure(*ERRORS[type(error)], status=200)
+        return failure(*ERRORS[cause(error)], status=200)
 
     def rate_limited(self, seconds: float, /) -> Answer:
         headers = {
@@ -242,13 +256,22 @@ class Kucoin(Dialect):
         return {"lastId": 0, "items": [order_info(order) for order in reversed(orders)]}
 
     def _fills(self, call: Call, account: Account) -> Json:
-        market, order_id = self._market(call.params), call.params.get("orderId")
-        items = [
-            trade_info(trade)
-            for trade in reversed(account.trades)
-            if trade.order.market is market and order_id in (None, trade.order.id)
-        ]
-        return {"lastId": 0, "items": items}
+        """The newest first, of a week at the most, that were before the last one of the page before."""
+        params, now = call.params, self.venue.now_ms()
+        start = int(params.get("startAt", int(params.get("endAt", now)) - WEEK_MS))
+        end = int(params.get("endAt", start + WEEK_MS))
+        if end - start > WEEK_MS:
+            raise RefusedError(failure("400100", "The time range must be within 7 days.", 200))
+        fills = account.fills(
+            self._market(params), order_id=params.get("orderId"), since_ms=start, until_ms=end
+        )
+        older = [trade for trade in fills[::-1] if trade.id < int(params.get("lastId", trade.id + 1))]
+        page = older[: min(int(params.get("limit", 20)), 100)]
+        return {"lastId": page[-1].id if page else 0, "items": [trade_info(trade) for trade in page]}
+
+    def _active_symbols(self, _: Call, account: Account) -> Json:
+        markets = [order.market for order in account.select(is_open=True)]
+        return {"symbols": sorted({f"{market.base}-{market.quote}" for market in markets})}
 
 
 def market_info(market_id: str, market: Market) -> Json:

@@ -6,17 +6,27 @@ from decimal import Decimal
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """One spot market. ``price`` is where its book starts."""
+    """One market. ``price`` is where its book starts.
+
+    A perpetual contract, settled in its quote asset, has a ``contract_size``: how much of the base one contract is.
+    Its amounts are contracts.
+    """
 
     base: str
     quote: str
     price: Decimal
     price_places: int
     amount_places: int
+    contract_size: Decimal | None = None
 
     @property
     def symbol(self) -> str:
-        return f"{self.base}/{self.quote}"
+        spot = f"{self.base}/{self.quote}"
+        return spot if self.contract_size is None else f"{spot}:{self.quote}"
+
+    def cost(self, amount: Decimal, price: Decimal) -> Decimal:
+        """What so much of it is worth at that price."""
+        return amount * price * (1 if self.contract_size is None else self.contract_size)
 
     @property
     def price_step(self) -> Decimal:
@@ -35,6 +45,16 @@ NAMED = (
     Market("XRP", "USDT", Decimal("0.5"), 5, 2),
     Market("SHARP", "USDT", Decimal("1.25"), 4, 2),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an exchange takes on all of its markets, beside their steps; the least amount and price is one step."""
+
+    least_cost: Decimal = Decimal(0)
+    most_cost: Decimal = Decimal("Infinity")
+    most_amount: Decimal = Decimal("Infinity")
+    most_price: Decimal = Decimal("Infinity")
 
 
 def markets(count: int = len(NAMED)) -> list[Market]:

@@ -1,4 +1,4 @@
-"""OKX: spot on a classic account. Errors are five digits in ``code``, or one for each order of a batch.
+"""OKX: spot and a perpetual contract. Errors are five digits in ``code``, or one for each order of a batch.
 
 Signed are timestamp, method, path with query string and body, by HMAC-SHA256 in base64; the timestamp is ISO 8601
 and may be 30 seconds off; the passphrase goes along as it is.
@@ -11,27 +11,46 @@ from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 
-from tests.simulator.accounts import Account, Order, Permission, Status, Trade
-from tests.simulator.dialect import VENUE_ERRORS, Answer, Call, Dialect, Json, RefusedError
-from tests.simulator.markets import Market, plain
-from tests.simulator.venue import (
+from tests.simulator.accounts import Account, Order, Permission
+from tests.simulator.dialect import Answer, Call, Dialect, Json, RefusedError
+from tests.simulator.markets import Limits, Market, plain
+from tests.simulator.okx_forms import (
+    instrument,
+    kind,
+    market_info,
+    order_info,
+    position_info,
+    trade_info,
+)
+from tests.simulator.refusals import (
+    REFUSALS,
+    Broken,
+    DuplicateClientIdError,
     InsufficientFundsError,
-    InvalidOrderError,
+    NothingToReduceError,
     UnknownMarketError,
     UnknownOrderError,
-    Venue,
     WouldMatchError,
+    cause,
 )
+from tests.simulator.venue import ClientIds, Venue
 
 READ, TRADE = Permission.READ, Permission.TRADE
 SECONDS = {"1m": 60, "5m": 300, "15m": 900, "1H": 3600, "4H": 14400, "1D": 86400, "1Dutc": 86400}
 FRESH_MS = 30_000
-STATES = {Status.FILLED: "filled", Status.CANCELED: "canceled", Status.EXPIRED: "canceled"}
+PAGE = 100
 ERRORS = {
     UnknownMarketError: ("51001", "Instrument ID does not exist"),
     UnknownOrderError: ("51400", "Order cancellation failed as the order does not exist."),
     InsufficientFundsError: ("51008", "Order failed. Insufficient USDT balance in account."),
-    InvalidOrderError: ("51020", "Your order should meet or exceed the minimum order amount."),
+    DuplicateClientIdError: ("51016", "Client order ID already exists."),
+    NothingToReduceError: ("51169", "Order failed because you don't have any positions in this direction."),
+    Broken.LEAST_AMOUNT: ("51020", "Your order should meet or exceed the minimum order amount."),
+    Broken.AMOUNT_STEP: ("51121", "Order quantity must be a multiple of the lot size."),
+    Broken.MOST_AMOUNT: ("51203", "Order amount exceeds the limit."),
+    Broken.LEAST_PRICE: ("51122", "Order price should be higher than the min price."),
+    Broken.PRICE_STEP: ("51000", "Parameter px error"),
+    Broken.MOST_PRICE: ("51006", "Order price is not within the price limit."),
     WouldMatchError: ("51124", "Post only order would be filled immediately."),
 }
 GRANTED = {READ: "read_only", TRADE: "trade", Permission.WITHDRAW: "withdraw"}
@@ -45,10 +64,13 @@ class Okx(Dialect):
     """https://www.okx.com/docs-v5/en/"""
 
     name = "okx"
+    limits = Limits(most_amount=Decimal(9_999_999_999))
+    client_ids = ClientIds.NEVER
+    contracts = (Market("BTC", "USDT", Decimal(60000), 1, 0, contract_size=Decimal("0.01")),)
 
     def __init__(self, venue: Venue) -> None:
         super().__init__(venue)
-        self._by_id = {f"{market.base}-{market.quote}": market for market in venue.markets.values()}
+        self._by_id = {instrument(market): market for market in venue.markets.values()}
         self.public("/api/v5/public/time", lambda _: [{"ts": str(venue.now_ms())}])
         self.public("/api/v5/public/instruments", self._instruments)
         self.public("/api/v5/market/ticker", lambda call: [self._ticker(self._market(call.params))])
@@ -67,6 +89,8 @@ class Okx(Dialect):
         self.private("GET", "/api/v5/trade/orders-pending", self._pending, READ)
         self.private("GET", "/api/v5/trade/orders-history", self._history, READ)
         self.private("GET", "/api/v5/trade/orders-history-archive", self._history, READ)
+        self.private("POST", "/api/v5/trade/cancel-all-after", self._cancel_all_after, TRADE)
+        self.private("GET", "/api/v5/account/positions", self._positions, READ)
         self.private("GET", "/api/v5/trade/fills", self._fills, READ)
         self.private("GET", "/api/v5/trade/fills-history", self._fills, READ)
 
@@ -103,7 +127,7 @@ class Okx(Dialect):
         return failure("50120", "This API key doesn't have permission to use this function")
 
     def refusal(self, error: Exception) -> Answer:
-        return failure(*ERRORS[type(error)], status=200)
+        return failure(*ERRORS[cause(error)], status=200)
 
     def rate_limited(self, _: float, /) -> Answer:
         return failure("50011", "Too Many Requests", 429)
@@ -115,18 +139,19 @@ class Okx(Dialect):
             raise UnknownMarketError from None
 
     def _instruments(self, call: Call) -> Json:
-        if call.params["instType"] != "SPOT":
-            return []
-        return [market_info(market_id, market) for market_id, market in self._by_id.items()]
+        return [market_info(market) for market in self._of_kind(call)]
+
+    def _of_kind(self, call: Call) -> list[Market]:
+        return [market for market in self._by_id.values() if kind(market) == call.params["instType"]]
 
     def _tickers(self, call: Call) -> Json:
-        return [self._ticker(m) for m in self._by_id.values() if call.params["instType"] == "SPOT"]
+        return [self._ticker(market) for market in self._of_kind(call)]
 
     def _ticker(self, market: Market) -> Json:
         [(bid, bid_size)], [(ask, ask_size)] = self.venue.book(market, 1)
         price = self.venue.prices[market.symbol]
         return {
-            "instType": "SPOT", "instId": f"{market.base}-{market.quote}", "last": plain(price),
+            "instType": kind(market), "instId": instrument(market), "last": plain(price),
             "lastSz": "1", "askPx": plain(ask), "askSz": plain(ask_size), "bidPx": plain(bid),
             "bidSz": plain(bid_size), "open24h": plain(price), "high24h": plain(price),
             "low24h": plain(price), "volCcy24h": plain(price * 1000), "vol24h": "1000",
@@ -189,10 +214,8 @@ class Okx(Dialect):
             code, message, order_id = "0", "", params.get("ordId", "")
             try:
                 order_id = act(params).id
-            except VENUE_ERRORS as error:
-                code, message = ERRORS[type(error)]
-            except DuplicateClientIdError:
-                code, message = "51016", "Client order ID already exists."
+            except REFUSALS as error:
+                code, message = ERRORS[cause(error)]
             client_id = params.get("clOrdId", "")
             results.append({"ordId": order_id, "clOrdId": client_id, "sCode": code, "sMsg": message})
         if all(result["sCode"] != "0" for result in results):
@@ -201,19 +224,18 @@ class Okx(Dialect):
         return results
 
     def _create_one(self, params: dict[str, str], account: Account) -> Order:
-        kind, size = params["ordType"], Decimal(params["sz"])
-        spends = kind == "market" and params["side"] == "buy" and params.get("tgtCcy") == "quote_ccy"
-        if account.find(client_id=params.get("clOrdId", "")):
-            raise DuplicateClientIdError
+        order_type, size = params["ordType"], Decimal(params["sz"])
+        spends = order_type == "market" and params["side"] == "buy" and params.get("tgtCcy") == "quote_ccy"
         return self.venue.place(
             account,
             self._market(params),
             params["side"],
             amount=None if spends else size,
             quote_amount=size if spends else None,
-            price=Decimal(params["px"]) if kind != "market" else None,
-            time_in_force=kind.upper() if kind in ("ioc", "fok") else "GTC",
-            is_post_only=kind == "post_only",
+            price=Decimal(params["px"]) if order_type != "market" else None,
+            time_in_force=order_type.upper() if order_type in ("ioc", "fok") else "GTC",
+            is_post_only=order_type == "post_only",
+            is_reduce_only=params.get("reduceOnly") in (True, "true"),
             client_id=params.get("clOrdId", ""),
         )
 
@@ -228,7 +250,10 @@ class Okx(Dialect):
         return [order_info(order)]
 
     def _pending(self, call: Call, account: Account) -> Json:
-        return self._listed(call, account, is_open=True)
+        """A hundred at a time, the newest first, that are older than the order of this id."""
+        after = int(call.params.get("after", 10**30))
+        orders = self._listed(call, account, is_open=True)
+        return [order for order in orders if int(order["ordId"]) < after][:PAGE]
 
     def _history(self, call: Call, account: Account) -> Json:
         wanted = call.params.get("state")
@@ -240,55 +265,29 @@ class Okx(Dialect):
         return [order_info(order) for order in reversed(account.select(market, is_open=is_open))]
 
     def _fills(self, call: Call, account: Account) -> Json:
-        market = self._market(call.params) if "instId" in call.params else None
-        order_id = call.params.get("ordId")
+        """A hundred at a time, the newest first, that are older than the one of this bill."""
+        params = call.params
+        fills = account.fills(
+            self._market(params) if "instId" in params else None,
+            order_id=params.get("ordId"),
+            since_ms=int(params.get("begin", 0)),
+            until_ms=float(params.get("end", "inf")),
+        )
+        wanted, after = params.get("instType", "SPOT"), int(params.get("after", 10**30))
+        older = [t for t in reversed(fills) if t.id < after and kind(t.order.market) == wanted]
+        return [trade_info(trade) for trade in older[: min(int(params.get("limit", PAGE)), PAGE)]]
+
+    def _positions(self, _: Call, account: Account) -> Json:
+        venue, now = self.venue, self.venue.now_ms()
         return [
-            trade_info(trade)
-            for trade in reversed(account.trades)
-            if market in (None, trade.order.market) and order_id in (None, trade.order.id)
+            position_info(venue.markets[symbol], position, venue.prices[symbol], now)
+            for symbol, position in account.positions.items()
+            if position.contracts
         ]
 
-
-class DuplicateClientIdError(Exception):
-    """OKX never takes a client order id twice."""
-
-
-def market_info(market_id: str, market: Market) -> Json:
-    return {
-        "alias": "", "baseCcy": market.base, "category": "1", "ctMult": "", "ctType": "", "ctVal": "",
-        "ctValCcy": "", "expTime": "", "instFamily": "", "instId": market_id, "instType": "SPOT",
-        "instIdCode": 1, "lever": "", "listTime": "1548133413000", "lotSz": plain(market.amount_step),
-        "maxLmtSz": "9999999999", "maxMktSz": "1000000", "minSz": plain(market.amount_step), "optType": "",
-        "quoteCcy": market.quote, "settleCcy": "", "state": "live", "stk": "",
-        "tickSz": plain(market.price_step), "uly": "", "ruleType": "normal",
-    }  # fmt: skip
-
-
-def order_info(order: Order) -> Json:
-    kinds = {"IOC": "ioc", "FOK": "fok"}
-    kind = "post_only" if order.is_post_only else kinds.get(order.time_in_force, order.type)
-    resting, last = "partially_filled" if order.trades else "live", order.trades[-1:]
-    spent = order.quote_amount
-    return {
-        "instType": "SPOT", "instId": f"{order.market.base}-{order.market.quote}", "ordId": order.id,
-        "clOrdId": order.client_id, "side": order.side, "ordType": kind, "posSide": "net", "tdMode": "cash",
-        "sz": plain(order.amount if spent is None else spent), "px": plain(order.price) if order.price else "",
-        "tgtCcy": "" if order.price else "base_ccy" if spent is None else "quote_ccy",
-        "accFillSz": plain(order.filled), "avgPx": plain(order.average) if order.trades else "",
-        "state": STATES.get(order.status, resting), "fee": plain(-order.fee),
-        "feeCcy": order.market.base if order.is_buy else order.market.quote,
-        "fillPx": "".join(plain(trade.price) for trade in last),
-        "fillSz": "".join(plain(trade.amount) for trade in last),
-        "fillTime": "".join(str(trade.time_ms) for trade in last), "reduceOnly": "false",
-        "cTime": str(order.created_ms), "uTime": str(order.updated_ms), "tag": "", "category": "normal",
-    }  # fmt: skip
-
-
-def trade_info(trade: Trade) -> Json:
-    order = trade.order
-    return {
-        "instType": "SPOT", "instId": f"{order.market.base}-{order.market.quote}", "tradeId": str(trade.id),
-        "ordId": order.id, "clOrdId": order.client_id, "billId": str(trade.id), "side": order.side,
-        "fillPx": plain(trade.price), "fillSz": plain(trade.amount), "fee": plain(-trade.fee),
-        "feeCcy": trade.fee_asset, "execType": "M" if trade.is_maker else "T", "ts": str(trade.time_ms),
-    }  # fmt: skip
+    def _cancel_all_after(self, call: Call, account: Account) -> Json:
+        seconds = int(call.json["timeOut"])
+        if seconds and not 10 <= seconds <= 120:
+            raise RefusedError(failure("51000", "Parameter timeOut error", 200))
+        at = self.venue.cancel_all_after(account, seconds)
+        return [{"triggerTime": str(at or 0), "tag": "", "ts": str(self.venue.now_ms())}]

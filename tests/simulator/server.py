@@ -8,11 +8,13 @@ from aiohttp import web
 from tests.simulator.control import Control
 from tests.simulator.dialect import Answer, Call, Dialect
 from tests.simulator.faults import Fault, FaultKind
+from tests.simulator.refusals import InsufficientFundsError
 from tests.simulator.seen import Request
 
 if TYPE_CHECKING:
     from tests.simulator.simulator import Simulator
 
+UPSTREAM = "upstream connect error or disconnect/reset before headers"
 PAGE = "<!DOCTYPE html><html><head><title>Bad Gateway</title></head><body><h1>Bad Gateway</h1></body></html>"
 TEN_MEGABYTES = '{"padding":"' + "x" * 10_000_000 + '"}'
 
@@ -26,6 +28,7 @@ class Server:
         app = web.Application()
         app.router.add_post("/_control/{action}", Control(simulator).handle)
         app.router.add_route("*", "/{exchange}/{path:.*}", self._exchange)
+        self._held: set[asyncio.Task[Answer]] = set()
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1, access_log=None)
 
     async def start(self) -> None:
@@ -35,6 +38,7 @@ class Server:
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
+        await asyncio.gather(*self._held)
         await self._runner.cleanup()
 
     async def _exchange(self, request: web.Request) -> web.Response:
@@ -59,6 +63,16 @@ class Server:
             content_type="text/html" if is_page else "application/json",
         )
 
+    def _in_the_end(self, dialect: Dialect, call: Call) -> asyncio.Task[Answer]:
+        async def act() -> Answer:
+            await self._simulator.faults[dialect.name].until_cleared()
+            return dialect.answer(call)
+
+        task = asyncio.create_task(act())
+        self._held.add(task)
+        task.add_done_callback(self._held.discard)
+        return task
+
     async def _troubled(self, dialect: Dialect, call: Call, fault: Fault) -> Answer | None:
         """What this fault makes of a call; None closes the connection."""
         match fault.kind:
@@ -68,22 +82,39 @@ class Server:
             case FaultKind.HANG:
                 await self._simulator.faults[dialect.name].until_cleared()
                 return None
-            case FaultKind.DROP:
-                return None
-            case FaultKind.DROP_AFTER_ACTING:
-                dialect.answer(call)
-                return None
-            case FaultKind.TRUNCATED:
-                whole = dialect.answer(call)
-                return Answer(whole.text[: len(whole.text) // 2], whole.status)
-            case FaultKind.RATE_LIMITED:
-                return dialect.rate_limited(fault.seconds)
-            case FaultKind.BANNED:
-                return dialect.banned(fault.seconds)
-        bodies = {
-            FaultKind.FAIL: "upstream connect error or disconnect/reset before headers",
-            FaultKind.HTML: PAGE,
-            FaultKind.HUGE: TEN_MEGABYTES,
-            FaultKind.EMPTY: "",
-        }
-        return Answer(bodies[fault.kind], fault.status)
+            case FaultKind.HOLD:
+                # In a task of its own, which goes on when the caller has gone.
+                return await asyncio.shield(self._in_the_end(dialect, call))
+            case FaultKind.HOLD_AFTER_ACTING:
+                answer = dialect.answer(call)
+                await self._simulator.faults[dialect.name].until_cleared()
+                return answer
+        return _at_once(dialect, call, fault)
+
+
+def _at_once(dialect: Dialect, call: Call, fault: Fault) -> Answer | None:
+    match fault.kind:
+        case FaultKind.DROP:
+            return None
+        case FaultKind.DROP_AFTER_ACTING:
+            dialect.answer(call)
+            return None
+        case FaultKind.TRUNCATED:
+            whole = dialect.answer(call)
+            return Answer(whole.text[: len(whole.text) // 2], whole.status)
+        case FaultKind.RATE_LIMITED:
+            return dialect.rate_limited(fault.seconds)
+        case FaultKind.BANNED:
+            return dialect.banned(fault.seconds)
+        case FaultKind.REFUSE:
+            return dialect.refusal(InsufficientFundsError())
+        case FaultKind.FAIL_AFTER_ACTING:
+            dialect.answer(call)
+    bodies = {
+        FaultKind.FAIL: UPSTREAM,
+        FaultKind.FAIL_AFTER_ACTING: UPSTREAM,
+        FaultKind.HTML: PAGE,
+        FaultKind.HUGE: TEN_MEGABYTES,
+        FaultKind.EMPTY: "",
+    }
+    return Answer(bodies[fault.kind], fault.status)

@@ -5,14 +5,14 @@ from decimal import Decimal, localcontext
 from types import TracebackType
 from typing import Self
 
-from tests.simulator.accounts import Account, AccountKeys, Permission
+from tests.simulator.accounts import Account, AccountKeys, Order, Permission
 from tests.simulator.binance import Binance
 from tests.simulator.dialect import Dialect
 from tests.simulator.faults import Faults
 from tests.simulator.gate import Gate
 from tests.simulator.kraken import Kraken
 from tests.simulator.kucoin import Kucoin
-from tests.simulator.markets import NAMED, markets
+from tests.simulator.markets import NAMED, Market, markets
 from tests.simulator.okx import Okx
 from tests.simulator.seen import Seen
 from tests.simulator.server import Server
@@ -28,12 +28,7 @@ class Simulator:
 
     def __init__(self, *, port: int = 0, market_count: int = len(NAMED)) -> None:
         known = markets(market_count)
-        self.dialects = {
-            dialect.name: dialect(
-                Venue(dialect.name, known, dialect.order_id, fees_in_quote=dialect.fees_in_quote)
-            )
-            for dialect in DIALECTS
-        }
+        self.dialects = {dialect.name: dialect(_venue(dialect, known)) for dialect in DIALECTS}
         self.venues = {name: dialect.venue for name, dialect in self.dialects.items()}
         self.faults = {name: Faults() for name in self.dialects}
         self.seen = Seen()
@@ -86,7 +81,51 @@ class Simulator:
         with localcontext(prec=DIGITS):
             self.venues[exchange].fill(order_id, None if amount is None else Decimal(amount))
 
+    def place(
+        self,
+        keys: AccountKeys,
+        symbol: str,
+        side: str,
+        amount: str,
+        price: str | None = None,
+        client_id: str = "",
+    ) -> Order:
+        """An order of this account that was made elsewhere: on the exchange's own site, or by another program."""
+        venue = self.venues[keys.exchange]
+        with localcontext(prec=DIGITS):
+            return venue.place(
+                self.account(keys), venue.markets[symbol], side, amount=Decimal(amount),
+                price=None if price is None else Decimal(price), client_id=client_id,
+            )  # fmt: skip
+
+    def orders(self, exchange: str) -> list[Order]:
+        """The book: all orders that were ever accepted, whoever made them, the earliest first."""
+        venue = self.venues[exchange]
+        for account in venue.accounts.values():
+            venue.keep_time(account)
+        found = [order for account in venue.accounts.values() for order in account.select()]
+        return sorted(found, key=lambda order: order.number)
+
+    def set_liquidity(self, exchange: str, symbol: str, amount: str | None) -> None:
+        """From now on so much of each order that crosses this book is filled at once; None: all of it."""
+        liquidity = self.venues[exchange].liquidity
+        if amount is None:
+            liquidity.pop(symbol, None)
+        else:
+            liquidity[symbol] = Decimal(amount)
+
     def set_price(self, exchange: str, symbol: str, price: str) -> None:
         """Move the book of a market. Resting orders that it crosses are filled."""
         with localcontext(prec=DIGITS):
             self.venues[exchange].set_price(symbol, Decimal(price))
+
+
+def _venue(dialect: type[Dialect], known: list[Market]) -> Venue:
+    return Venue(
+        dialect.name,
+        [*known, *dialect.contracts],
+        dialect.order_id,
+        fees_in_quote=dialect.fees_in_quote,
+        limits=dialect.limits,
+        client_ids=dialect.client_ids,
+    )

@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from bridgeservice.accounts import Accounts
+from bridgeservice.cancellation import Cancellation
 from bridgeservice.directory import Directory
 from bridgeservice.exchange_calls import ExchangeCalls
 from bridgeservice.history import History
@@ -23,6 +24,9 @@ from bridgeservice.orders import Orders
 from bridgeservice.portfolio import Portfolios
 from bridgeservice.prices import Prices
 from bridgeservice.readings import Readings
+from bridgeservice.reconciliation_loop import nobody_compares
+from bridgeservice.resolution import Resolution
+from bridgeservice.resolution_loop import ResolutionLoop
 from bridgeservice.risk import Breaches, Risk
 from bridgeservice.rules import Rules
 from bridgeservice.sending import Sending
@@ -59,10 +63,14 @@ class Bridge:
     stub: "TradingBridgeAsyncStub"
     exchanges: FakeExchanges
     accounts: Accounts
+    calls: ExchangeCalls
     sessions: Sessions
     prices: Prices
     identity: Identity
     server: Server
+    resolving: ResolutionLoop
+    """Not running: a test has it do one turn."""
+    registry: CollectorRegistry
 
     @property
     def under_way(self) -> int:
@@ -102,6 +110,8 @@ async def running(
     database: Database | None = None,
     rules: Rules | None = None,
     order_params: Collection[str] = (),
+    settling_time: timedelta = timedelta(minutes=2),
+    lease: timedelta | None = None,
     around: Callable[[BridgeServicer], object] = lambda servicer: servicer,
     **options: Any,
 ) -> AsyncIterator[Bridge]:
@@ -114,17 +124,25 @@ async def running(
     accounts = Accounts(sessions, keep_tombstones=timedelta(days=2))
     prices = Prices(calls, flights)
     journal, work, registry = Journal(database), Work(longest), CollectorRegistry()
-    sending = Sending(journal, sessions, OrderMetrics(registry), work, timeout=longest)
     risk = Risk(database, Worth(prices), Breaches(registry))
+    metrics = OrderMetrics(registry)
+    sending = Sending(journal, sessions, metrics, work, timeout=longest)
+    resolution = Resolution(
+        journal, sessions, metrics, lease=lease or sending.lease, settling_time=settling_time
+    )
+    loop = ResolutionLoop(journal, accounts, resolution, work)
+    accounts.tell(loop.hear)
+    cancellation = Cancellation(accounts, journal, resolution, work)
     use_cases = UseCases(
         accounts,
         Verification(accounts, sessions, flights),
         Portfolios(accounts, Readings(sessions, flights), prices),
         MarketData(calls, flights),
         Directory(exchanges),
-        Orders(accounts, calls, journal, rules or risk, sending),
+        Orders(accounts, calls, journal, rules or risk, sending, sweeps=cancellation, uses=nobody_compares),
         risk,
-        History(database, accounts),
+        History(database, accounts, nobody_compares),
+        cancellation,
     )
     identity = Identity(str(uuid4()), datetime.now(UTC), "1.2.3", "192.0.2.7")
     tokens = PageTokens(keyed(secrets.token_bytes()))
@@ -138,7 +156,7 @@ async def running(
     try:
         async with plain_channel(server.port) as channel, work:
             stub = TradingBridgeStub(channel)
-            yield Bridge(stub, exchanges, accounts, sessions, prices, identity, server)
+            yield Bridge(stub, exchanges, accounts, calls, sessions, prices, identity, server, loop, registry)
     finally:
         await flights.close()
         await server.stop()

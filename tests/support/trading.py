@@ -14,6 +14,7 @@ from bridgeservice.v1.order_pb2 import ORDER_SIDE_BUY, ORDER_TYPE_LIMIT, Order, 
 from servicekit.database.engine import Database
 from tests.support.bridge_service import Bridge, connector_request, running
 from tests.support.fake_orders import FakeBook
+from tests.support.probe import eventually
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +78,24 @@ class Trader:
         """The order's row, as someone at psql would see it."""
         async with self.database.autocommit() as connection:
             found = await connection.execute(
-                text("SELECT * FROM bridge.orders WHERE id = :id"), {"id": UUID(order.order_id)}
+                text("SELECT *, clock_timestamp() AS read_at FROM bridge.orders WHERE id = :id"),
+                {"id": UUID(order.order_id)},
             )
             return dict(found.one()._mapping)
+
+    async def pass_time(self, order: Order, span: str) -> None:
+        """Let it have been journalled earlier, by an interval of PostgreSQL, and be due now."""
+        await self.change(order, f"created_at = created_at - interval '{span}', next_check_at = now()")
+
+    async def look(self, order: Order, *, after: str = "0") -> Order:
+        """Let the bridge ask about it and no other, this much time after it did so last; how it is then."""
+        async with self.database.autocommit() as connection:
+            others = "next_check_at = now() + interval '1 day' WHERE next_check_at < now()"
+            await connection.execute(text(f"UPDATE bridge.orders SET {others}"))  # noqa: S608 - ours
+        await self.pass_time(order, after)
+        assert await self.bridge.resolving.once() == 1
+        await eventually(lambda: not self.bridge.resolving.busy, "it has asked")
+        return await self.get(order)
 
     async def change(self, order: Order, assignments: str) -> None:
         """Change the order's row behind everybody's back."""

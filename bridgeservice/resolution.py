@@ -1,0 +1,131 @@
+"""What became of orders: an exchange is asked until it is certain, and nothing is ever sent again.
+
+That an exchange does not know an order is not certain at once: a request can be on its way long after whoever sent it
+gave up. It is asked several times over a settling time before it is believed.
+"""
+
+import random
+from datetime import timedelta
+from typing import Final
+
+from bridgeservice.enums import OrderState
+from bridgeservice.journal import Journal
+from bridgeservice.order_metrics import OrderMetrics
+from bridgeservice.order_records import AMBIGUOUS, NOT_PLACED, Claimed, Order, Outcome, told
+from bridgeservice.records import Connector
+from bridgeservice.search import Search
+from bridgeservice.sessions import Sessions
+from servicekit.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    KeybridgeError,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
+
+ORDER_NOT_OPEN: Final = "ORDER_NOT_OPEN"
+
+_LEAST_ASKS: Final = 3
+_FIRST_PAUSE: Final = timedelta(milliseconds=500)
+_LONGEST_PAUSE: Final = timedelta(seconds=60)
+# Errors that say nothing of an order: the exchange is asked again.
+_PASSING: Final = (DeadlineExceeded, ResourceExhausted, Unavailable)
+
+
+class Resolution:
+    """Asks about orders that are claimed, and writes what it learns.
+
+    ``lease`` is for how long whoever sends an order or asks about it has it.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        sessions: Sessions,
+        metrics: OrderMetrics,
+        *,
+        lease: timedelta,
+        settling_time: timedelta,
+    ) -> None:
+        self._journal = journal
+        self._sessions = sessions
+        self._metrics = metrics
+        self.lease = lease
+        self._settled_after = lease + settling_time
+        self._search = Search(journal, sessions, longest_sending=lease, settled_after=self._settled_after)
+
+    async def settle(self, claimed: Claimed, connector: Connector) -> Order:
+        """Find out what became of the order, and end it if somebody wants that."""
+        order = claimed.order
+        try:
+            if not order.settled:
+                order = await self._find_out(claimed, connector)
+            if order.state is OrderState.OPEN and order.cancel_requested_at is not None:
+                order = await self._end(order, claimed, connector)
+        except KeybridgeError as error:
+            if order.state is OrderState.OPEN and not isinstance(error, _PASSING):
+                await self._journal.forget_cancel(order)
+            else:
+                await self._journal.postpone(order, _pause(claimed))
+            raise
+        return order
+
+    async def _find_out(self, claimed: Claimed, connector: Connector) -> Order:
+        before = claimed.order
+        match = await self._search.find(before, connector)
+        if match.found is not None:
+            outcome = told(match.found, _pause(claimed))
+        elif match.certain:
+            outcome = self._missed(claimed)
+        else:
+            outcome = Outcome(OrderState.UNKNOWN, AMBIGUOUS, _pause(claimed))
+        now = await self._journal.write(before, outcome)
+        if now.settled:
+            self._metrics.resolved(now)
+        return now
+
+    def _missed(self, claimed: Claimed) -> Outcome:
+        """The exchange does not know the order: believe it, or ask again later."""
+        order = claimed.order
+        left = self._settled_after - (claimed.at - order.created_at)
+        if left <= timedelta(0) and order.check_count + 1 >= _LEAST_ASKS:
+            return Outcome(OrderState.REJECTED, NOT_PLACED, missed=True)
+        soon = left if left > timedelta(0) else _FIRST_PAUSE
+        return Outcome(OrderState.UNKNOWN, order.reason, min(_pause(claimed), soon), missed=True)
+
+    async def _end(self, order: Order, claimed: Claimed, connector: Connector) -> Order:
+        """Ask for the end of an order, and then what it came to: only that is believed."""
+        reference = order.reference
+        refused: KeybridgeError | None = None
+        try:
+            await self._sessions.ask(connector, lambda session: session.cancel(reference))
+        except KeybridgeError as error:
+            refused = error
+        answer = await self._sessions.ask(connector, lambda session: session.order(reference))
+        if answer is not None:
+            now = await self._journal.write(order, told(answer, _pause(claimed)))
+        elif refused is None:
+            now = await self._journal.write(order, Outcome(OrderState.CANCELED))
+        else:
+            raise refused
+        if now.state is OrderState.OPEN and refused is not None and not _says_over(refused):
+            raise refused
+        return now
+
+
+def _says_over(error: KeybridgeError) -> bool:
+    """Whether there was nothing to cancel; that the order is open all the same is a matter of a moment."""
+    return isinstance(error, NotFound) or (
+        isinstance(error, FailedPrecondition) and error.reason == ORDER_NOT_OPEN
+    )
+
+
+def _pause(claimed: Claimed) -> timedelta:
+    """How long to wait before the exchange is asked again: the longer, the longer that has been going on, and not for
+    all at the same moment.
+    """
+    order = claimed.order
+    waited = claimed.at - (order.cancel_requested_at or order.created_at)
+    pause = min(max(waited / 8, _FIRST_PAUSE), _LONGEST_PAUSE)
+    return pause * random.uniform(0.75, 1.25)  # noqa: S311 - spreads load, guards nothing

@@ -1,0 +1,259 @@
+"""What becomes of orders of which it is not known whether they were placed. Nothing is ever sent again."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from bridgeservice.enums import OrderSide, OrderState
+from bridgeservice.v1.order_pb2 import ORDER_TYPE_MARKET, Order
+from servicekit.database.engine import Database
+from tests.support.bridge_service import connector_request
+from tests.support.fake_orders import Fault
+from tests.support.orders import limit
+from tests.support.probe import eventually
+from tests.support.trading import Trader, state, trading
+
+LONG_AFTER = "1 hour"
+"""More than any sending and settling takes."""
+
+
+@pytest.fixture
+async def trader(database: Database) -> AsyncIterator[Trader]:
+    """On an exchange that takes client order ids."""
+    async with trading(database) as trader:
+        yield trader
+
+
+@pytest.fixture
+async def nameless(database: Database) -> AsyncIterator[Trader]:
+    """On one that takes none, so that orders are found by what they look like."""
+    async with trading(database) as trader:
+        trader.book.takes_client_ids = False
+        yield trader
+
+
+def sent(trader: Trader) -> int:
+    return trader.book.asked.count("place")
+
+
+async def unknown(trader: Trader, fault: Fault = Fault.AFTER, **fields: Any) -> Order:
+    trader.book.fail("place", fault)
+    order = await trader.place(**fields)
+    assert state(order) == "UNKNOWN"
+    return order
+
+
+class TestByClientOrderId:
+    """The exchange is asked for it."""
+
+    async def test_an_order_that_was_accepted_is_found(self, trader: Trader) -> None:
+        order = await unknown(trader)
+        found = await trader.look(order)
+        assert (state(found), found.reason, found.exchange_order_id) == ("OPEN", "", "1")
+        assert sent(trader) == 1
+        assert (await trader.row(order))["next_check_at"] is None
+
+    async def test_one_that_was_filled_meanwhile_is_found_filled(self, trader: Trader) -> None:
+        order = await unknown(trader)
+        trader.book.fill("1")
+        found = await trader.look(order)
+        assert (state(found), found.filled, found.average_price) == ("FILLED", "0.50", "100.10")
+
+    async def test_that_the_exchange_does_not_know_it_is_believed_only_after_the_settling_time(
+        self, trader: Trader
+    ) -> None:
+        order = await unknown(trader, Fault.BEFORE)
+        for after in ("1 second", "2 minutes"):
+            found = await trader.look(order, after=after)
+            assert (state(found), found.reason) == ("UNKNOWN", "EXCHANGE_UNAVAILABLE")
+        found = await trader.look(order, after="1 minute")
+        assert (state(found), found.reason) == ("REJECTED", "NOT_PLACED")
+        assert sent(trader) == 1
+
+    async def test_and_only_when_it_has_said_so_several_times(self, trader: Trader) -> None:
+        order = await unknown(trader, Fault.BEFORE)
+        states = [state(await trader.look(order, after=LONG_AFTER)) for _ in range(3)]
+        assert states == ["UNKNOWN", "UNKNOWN", "REJECTED"]
+
+    async def test_questions_that_were_not_answered_do_not_count(self, trader: Trader) -> None:
+        order = await unknown(trader, Fault.BEFORE)
+        trader.book.fail("order", *[Fault.BEFORE] * 5)
+        for _ in range(5):
+            assert state(await trader.look(order, after=LONG_AFTER)) == "UNKNOWN"
+        assert (await trader.row(order))["check_count"] == 0
+
+    async def test_an_order_that_arrives_late_is_found(self, trader: Trader) -> None:
+        order = await unknown(trader)
+        trader.book.hidden = True
+        assert state(await trader.look(order)) == "UNKNOWN"
+        trader.book.hidden = False
+        assert state(await trader.look(order, after="1 minute")) == "OPEN"
+
+    async def test_an_answer_that_says_nothing_leaves_it_unknown(self, trader: Trader) -> None:
+        order = await unknown(trader)
+        [placed] = trader.book.placed.values()
+        object.__setattr__(placed, "state", OrderState.UNKNOWN)
+        found = await trader.look(order)
+        assert (state(found), found.reason) == ("UNKNOWN", "EXCHANGE_BAD_RESPONSE")
+        assert found.exchange_order_id == "1"
+
+
+class TestByItsLooks:
+    """It is looked for among what is open and was filled."""
+
+    async def test_the_one_order_that_looks_like_it_is_it(self, nameless: Trader) -> None:
+        for other in (
+            limit(OrderSide.SELL, "0.50", "100.10"),
+            limit(OrderSide.BUY, "0.51", "100.10"),
+            limit(OrderSide.BUY, "0.50", "100.11"),
+            limit(OrderSide.BUY, "0.50", "100.10", "ETH/USDT"),
+        ):
+            nameless.book.add(other)
+        order = await unknown(nameless)
+        found = await nameless.look(order)
+        assert (state(found), found.exchange_order_id) == ("OPEN", "5")
+
+    async def test_one_that_was_filled_meanwhile_is_found_by_its_fills(self, nameless: Trader) -> None:
+        nameless.book.fills_at_once = True
+        order = await unknown(nameless, type=ORDER_TYPE_MARKET, price="")
+        found = await nameless.look(order)
+        assert (state(found), found.exchange_order_id, found.filled) == ("FILLED", "1", "0.50")
+
+    async def test_an_order_that_the_journal_knows_is_not_taken_for_another(self, nameless: Trader) -> None:
+        first = await nameless.place()
+        second = await unknown(nameless, Fault.BEFORE)
+        assert state(await nameless.look(second)) == "UNKNOWN"
+        assert (await nameless.get(first)).exchange_order_id == "1"
+
+    async def test_one_that_was_made_at_another_time_is_not_it(self, nameless: Trader) -> None:
+        placed = nameless.book.add(limit(OrderSide.BUY, "0.50", "100.10"))
+        assert placed.time is not None
+        object.__setattr__(placed, "time", placed.time - timedelta(minutes=10))
+        order = await unknown(nameless, Fault.BEFORE)
+        assert state(await nameless.look(order)) == "UNKNOWN"
+
+    async def test_several_that_look_like_one_leave_it_open(self, nameless: Trader) -> None:
+        nameless.book.add(limit(OrderSide.BUY, "0.50", "100.10"))
+        order = await unknown(nameless)
+        found = await nameless.look(order)
+        assert (state(found), found.reason) == ("UNKNOWN", "AMBIGUOUS")
+
+    async def test_as_many_as_were_sent_are_told_apart(self, nameless: Trader) -> None:
+        orders = [await unknown(nameless) for _ in range(3)]
+        ids = {(await nameless.look(order)).exchange_order_id for order in reversed(orders)}
+        assert ids == {"1", "2", "3"}
+        assert sent(nameless) == 3
+
+    async def test_fewer_than_were_sent_are_told_apart_only_when_no_more_can_come(
+        self, nameless: Trader
+    ) -> None:
+        orders = [await unknown(nameless, Fault.AFTER), await unknown(nameless, Fault.BEFORE)]
+        assert [(await nameless.look(order)).reason for order in orders] == ["AMBIGUOUS"] * 2
+        placed = nameless.book.placed["1"]
+        assert placed.time is not None
+        object.__setattr__(placed, "time", placed.time - timedelta(minutes=10))
+        for order in orders:
+            await nameless.pass_time(order, "10 minutes")
+        ended = [await nameless.look(order) for order in orders]
+        assert (state(ended[0]), ended[0].exchange_order_id) == ("OPEN", "1")
+        for _ in range(2):
+            await nameless.look(orders[1])
+        assert (await nameless.get(orders[1])).reason == "NOT_PLACED"
+        assert len(nameless.book.placed) == 1
+
+    async def test_an_order_that_is_still_being_sent_may_be_the_one_that_is_there(
+        self, nameless: Trader
+    ) -> None:
+        order = await unknown(nameless, Fault.BEFORE)
+        nameless.book.fail("place", Fault.HANG)
+        sending = asyncio.create_task(nameless.place())
+        await eventually(lambda: len(nameless.book.placed) == 1, "it is placed")
+        assert (await nameless.look(order)).reason == "AMBIGUOUS"
+        nameless.book.gate.set()
+        assert (await sending).exchange_order_id == "1"
+        assert state(await nameless.look(order)) == "UNKNOWN"
+
+
+class TestTheLoop:
+    """Who asks, and when."""
+
+    async def test_what_its_sender_left_behind_is_unknown_when_its_time_is_over(self, trader: Trader) -> None:
+        order = await trader.place()
+        await trader.change(order, "state = 'pending', exchange_order_id = NULL, next_check_at = now()")
+        assert state(await trader.look(order)) == "OPEN"
+
+    async def test_what_is_being_sent_is_left_alone(self, trader: Trader) -> None:
+        trader.book.fail("place", Fault.HANG)
+        placing = asyncio.create_task(trader.place())
+        await eventually(lambda: "place" in trader.book.asked, "it is sent")
+        assert await trader.bridge.resolving.once() == 0
+        trader.book.gate.set()
+        assert state(await placing) == "OPEN"
+
+    async def test_orders_of_connectors_that_are_elsewhere_are_unknown_and_wait(
+        self, database: Database
+    ) -> None:
+        async with trading(database) as trader:
+            orders = [await unknown(trader), await trader.place()]
+            await trader.change(orders[1], "state = 'pending', next_check_at = now()")
+        async with trading(database) as other:
+            mine = await unknown(other)
+            for _ in range(3):
+                await other.bridge.resolving.once()
+            assert state(await other.once(mine, "OPEN")) == "OPEN"
+            assert await other.bridge.resolving.once() == 0
+            rows = [await other.row(order) for order in orders]
+            assert [row["state"] for row in rows] == ["unknown", "unknown"]
+            assert rows[1]["reason"] == "INTERRUPTED"
+
+    async def test_a_connector_that_is_pushed_has_its_orders_asked_about_at_once(
+        self, database: Database
+    ) -> None:
+        async with trading(database) as trader:
+            order = await unknown(trader)
+            book = trader.book
+            await trader.change(order, "next_check_at = now() + interval '1 day'")
+        async with trading(database) as after:
+            after.bridge.exchanges["kraken"].orders = book
+            await after.bridge.stub.AddConnector(connector_request(account_name=trader.account))
+            assert await after.bridge.resolving.once() == 1
+            await eventually(lambda: not after.bridge.resolving.busy, "it has asked")
+            assert (await after.row(order))["state"] == "open"
+
+    async def test_an_order_that_two_replicas_want_to_ask_about_is_asked_about_once(
+        self, database: Database
+    ) -> None:
+        async with trading(database) as one, trading(database) as other:
+            order = await unknown(one)
+            other.bridge.exchanges["kraken"].orders = one.book
+            await other.bridge.stub.AddConnector(connector_request(account_name=one.account))
+            started = await asyncio.gather(
+                *(trader.bridge.resolving.once() for trader in (one, other) for _ in range(3))
+            )
+            assert sum(started) == 1
+            await one.once(order, "OPEN")
+            assert one.book.asked.count("order") == 1
+
+    async def test_what_cannot_be_asked_is_asked_again_with_growing_pauses(self, trader: Trader) -> None:
+        order = await unknown(trader)
+        pauses = []
+        for after in ("0", "10 seconds", "1 minute", "1 day"):
+            trader.book.fail("order", Fault.BEFORE)
+            await trader.look(order, after=after)
+            row = await trader.row(order)
+            pauses.append((row["next_check_at"] - row["read_at"]).total_seconds())
+            assert (row["state"], row["reason"]) == ("unknown", "EXCHANGE_TIMEOUT")
+        assert pauses == sorted(pauses)
+        assert 0 < pauses[0] < 1
+        assert 40 < pauses[-1] < 76
+        assert state(await trader.look(order)) == "OPEN"
+
+    async def test_a_fault_that_nobody_foresaw_leaves_the_order_for_later(self, trader: Trader) -> None:
+        order = await unknown(trader)
+        trader.book.fail("order", Fault.STUMBLE)
+        assert state(await trader.look(order)) == "UNKNOWN"
+        assert (await trader.row(order))["next_check_at"] is not None
+        assert state(await trader.look(order)) == "OPEN"
