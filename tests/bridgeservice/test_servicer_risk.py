@@ -205,7 +205,10 @@ async def test_an_order_on_its_way_when_the_switch_is_engaged_is_cancelled_as_so
     await eventually(lambda: "place" in trader.book.asked, "the order is sent")
     await engage(trader, cancel_open_orders=True)
     trader.book.gate.set()
-    await trader.once(await placing, "CANCELED")
+    order = await placing
+    await trader.change(order, "next_check_at = now()")
+    await trader.bridge.loop.once()
+    await trader.once(order, "CANCELED")
 
 
 async def test_engaging_twice_keeps_the_time_and_releasing_twice_is_nothing(trader: Trader) -> None:
