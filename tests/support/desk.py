@@ -48,5 +48,7 @@ class Desk:
 @asynccontextmanager
 async def trading(exchange_id: str, options: Options = QUICK, **account: Any) -> AsyncIterator[Desk]:
     async with Simulator() as simulator, connected(simulator, exchange_id, options) as exchange:
-        keys = simulator.add_account(exchange_id, balances={"USDT": "10000", "BTC": "1"}, **account)
+        keys = simulator.add_account(
+            exchange_id, balances={"USDT": "10000", "BTC": "1", "ETH": "10"}, **account
+        )
         yield Desk(simulator, exchange, keys, exchange.session(credentials(keys), OWNER))
