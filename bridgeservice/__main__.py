@@ -25,6 +25,7 @@ from bridgeservice.models import METADATA
 from bridgeservice.order_metrics import OrderMetrics
 from bridgeservice.orders import Orders
 from bridgeservice.portfolio import Portfolios
+from bridgeservice.positions import Positions
 from bridgeservice.prices import Prices
 from bridgeservice.readings import Readings
 from bridgeservice.reconciliation import Reconciliation
@@ -142,6 +143,7 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
             risk,
             History(database, accounts, uses),
             cancellation,
+            Positions(accounts, sessions),
         )
         token_key = settings.page_token_key
         tokens = PageTokens(

@@ -17,6 +17,7 @@ from bridgeservice.market_data import CandleWish, MarketData
 from bridgeservice.order_servicer import OrderServicer
 from bridgeservice.orders import Orders
 from bridgeservice.portfolio import Portfolios, Wish
+from bridgeservice.positions import Positions
 from bridgeservice.records import Connector
 from bridgeservice.risk import Risk
 from bridgeservice.risk_servicer import RiskServicer
@@ -51,6 +52,7 @@ class UseCases:
     risk: Risk
     history: History
     cancellation: Cancellation
+    positions: Positions
 
 
 class BridgeServicer(OrderServicer, LedgerServicer, RiskServicer):
@@ -75,6 +77,7 @@ class BridgeServicer(OrderServicer, LedgerServicer, RiskServicer):
         self._risk = use_cases.risk
         self._history = use_cases.history
         self._cancellation = use_cases.cancellation
+        self._positions = use_cases.positions
         self._order_params = order_params
         self._catalogue = catalogue
         self._tokens = tokens

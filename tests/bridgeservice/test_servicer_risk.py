@@ -207,7 +207,7 @@ async def test_an_order_on_its_way_when_the_switch_is_engaged_is_cancelled_as_so
     trader.book.gate.set()
     order = await placing
     await trader.change(order, "next_check_at = now()")
-    await trader.bridge.loop.once()
+    await trader.bridge.resolving.once()
     await trader.once(order, "CANCELED")
 
 

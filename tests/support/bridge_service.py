@@ -22,6 +22,7 @@ from bridgeservice.market_data import MarketData
 from bridgeservice.order_metrics import OrderMetrics
 from bridgeservice.orders import Orders
 from bridgeservice.portfolio import Portfolios
+from bridgeservice.positions import Positions
 from bridgeservice.prices import Prices
 from bridgeservice.readings import Readings
 from bridgeservice.reconciliation_loop import nobody_compares
@@ -143,6 +144,7 @@ async def running(
         risk,
         History(database, accounts, nobody_compares),
         cancellation,
+        Positions(accounts, sessions),
     )
     identity = Identity(str(uuid4()), datetime.now(UTC), "1.2.3", "192.0.2.7")
     tokens = PageTokens(keyed(secrets.token_bytes()))

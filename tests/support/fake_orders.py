@@ -53,6 +53,10 @@ class FakeBook:
     hidden: bool = False
     """Whether questions are answered as if there were no orders, as happens right after they were placed."""
     fills_at_once: bool = False
+    positions: Sequence[Position] = ()
+    armed: list[timedelta] = field(default_factory=list)
+    """What the dead man's switch was set to."""
+    has_switch: bool = True
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     def fail(self, method: str, *faults: Fault) -> None:
@@ -179,8 +183,11 @@ class FakeTrading:
         return [] if self.book.hidden else found[:limit]
 
     async def positions(self) -> Sequence[Position]:
-        return ()
+        await self.book.meet("positions")
+        return self.book.positions
 
     async def cancel_all_after(self, pause: timedelta) -> None:
-        del pause
-        raise FailedPrecondition("There is no such switch.", reason="NOT_SUPPORTED")
+        await self.book.meet("cancel_all_after")
+        if not self.book.has_switch:
+            raise FailedPrecondition("There is no such switch.", reason="NOT_SUPPORTED")
+        self.book.armed.append(pause)
