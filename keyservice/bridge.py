@@ -86,7 +86,8 @@ class Bridge:
             return answer
         if answer.connector.revision != connector.revision:
             return Outcome(BridgeReason.BRIDGE_ERROR)
-        return Outcome(instance_id=answer.connector.instance_id)
+        told = _permissions(answer.permissions) if answer.HasField("permissions") else None
+        return Outcome(instance_id=answer.connector.instance_id, permissions=told)
 
     async def remove(self, connector: Connector, *, timeout: timedelta) -> Outcome:
         request = pb.RemoveConnectorRequest(
