@@ -1,0 +1,104 @@
+"""What stands between KeyService and its bridges: a proxy that answers by itself, or a balancer that picks by account.
+
+It speaks the contract over real sockets without knowing it: calls are passed on as bytes.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, Self
+
+import grpc
+from grpc.aio import AioRpcError
+
+from keyservice.bridge import ACCOUNT_HEADER
+from servicekit.errors import KeybridgeError
+from servicekit.rpc.status import DETAILS_KEY, code_of, to_status
+
+Context = Any
+"""gRPC's, of a server that takes and gives bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status that the relay answers in the place of the bridge."""
+
+    code: grpc.StatusCode
+    trailers: tuple[tuple[str, bytes], ...] = ()
+
+    @classmethod
+    def of(cls, error: KeybridgeError) -> "Answer":
+        """As one of our services refuses."""
+        status = to_status(error, "a request of a test")
+        return cls(code_of(error), ((DETAILS_KEY, status.SerializeToString()),))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A call that came by."""
+
+    method: str
+    account: str
+
+
+class Relay(grpc.GenericRpcHandler):
+    """Listens on a port of its own."""
+
+    def __init__(self, route: Callable[[str], str]) -> None:
+        """``route`` says at which address the bridge of an account is; what is about none has the empty name."""
+        self._route = route
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._stack = AsyncExitStack()
+        self.port = 0
+        self.answers: dict[tuple[str, str], Answer] = {}
+        """What is answered here, by method and account."""
+        self.seen: list[Seen] = []
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def answer(self, methods: Sequence[str], account: str, answer: Answer) -> None:
+        """From now on these methods of this account are answered here."""
+        self.answers |= {(method, account): answer for method in methods}
+
+    async def __aenter__(self) -> Self:
+        server = grpc.aio.server(handlers=[self])
+        self.port = server.add_insecure_port("127.0.0.1:0")
+        self._stack.push_async_callback(server.stop, 0)
+        await server.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        path = handler_call_details.method
+
+        async def serve(request: bytes, context: Context) -> bytes:
+            return await self._pass_on(path, request, context)
+
+        return grpc.unary_unary_rpc_method_handler(serve)  # type: ignore[arg-type]  # the stubs know the other API
+
+    async def _pass_on(self, path: str, request: bytes, context: Context) -> bytes:
+        metadata = dict(context.invocation_metadata())
+        account = metadata.get(ACCOUNT_HEADER, "")
+        method = path.rpartition("/")[2]
+        self.seen.append(Seen(method, account))
+        if answer := self.answers.get((method, account)):
+            await context.abort(answer.code, "made by a relay", answer.trailers)
+        call: Any = self._channel(self._route(account)).unary_unary(path)
+        try:
+            response: bytes = await call(request, timeout=context.time_remaining())
+        except AioRpcError as error:
+            await context.abort(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
+            raise
+        return response
+
+    def _channel(self, address: str) -> grpc.aio.Channel:
+        if address not in self._channels:
+            options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 200)]
+            channel = grpc.aio.insecure_channel(address, options=options)
+            self._stack.push_async_callback(channel.close)
+            self._channels[address] = channel
+        return self._channels[address]
