@@ -3,6 +3,7 @@
 It speaks the contract over real sockets without knowing it: calls are passed on as bytes.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from grpc.aio import AioRpcError
 from keyservice.bridge import ACCOUNT_HEADER
 from servicekit.errors import KeybridgeError
 from servicekit.rpc.status import DETAILS_KEY, code_of, to_status
+from tests.support.service_process import PATIENCE
 
 Context = Any
 """gRPC's, of a server that takes and gives bytes."""
@@ -41,6 +43,25 @@ class Seen:
     account: str
 
 
+class Delayed:
+    """A call that is on its way for longer than its caller waits, and then arrives all the same."""
+
+    def __init__(self) -> None:
+        self.arrived = asyncio.Event()
+        """Set once the relay has it."""
+        self.path = ""
+        self.request = b""
+
+    async def deliver(self, channel: grpc.aio.Channel) -> grpc.StatusCode:
+        """Hand it over now; how the bridge answers, of which nobody hears."""
+        call: Any = channel.unary_unary(self.path)
+        try:
+            await call(self.request, timeout=PATIENCE)
+        except AioRpcError as error:
+            return error.code()
+        return grpc.StatusCode.OK
+
+
 class Relay(grpc.GenericRpcHandler):
     """Listens on a port of its own."""
 
@@ -53,6 +74,7 @@ class Relay(grpc.GenericRpcHandler):
         self.answers: dict[tuple[str, str], Answer] = {}
         """What is answered here, by method and account."""
         self.seen: list[Seen] = []
+        self._delays: dict[tuple[str, str], Delayed] = {}
 
     @property
     def address(self) -> str:
@@ -61,6 +83,10 @@ class Relay(grpc.GenericRpcHandler):
     def answer(self, methods: Sequence[str], account: str, answer: Answer) -> None:
         """From now on these methods of this account are answered here."""
         self.answers |= {(method, account): answer for method in methods}
+
+    def delay(self, method: str, account: str) -> Delayed:
+        """The next such call does not arrive until it is delivered."""
+        return self._delays.setdefault((method, account), Delayed())
 
     async def __aenter__(self) -> Self:
         server = grpc.aio.server(handlers=[self])
@@ -78,7 +104,7 @@ class Relay(grpc.GenericRpcHandler):
         async def serve(request: bytes, context: Context) -> bytes:
             return await self._pass_on(path, request, context)
 
-        return grpc.unary_unary_rpc_method_handler(serve)  # type: ignore[arg-type]  # the stubs know the other API
+        return grpc.unary_unary_rpc_method_handler(serve)
 
     async def _pass_on(self, path: str, request: bytes, context: Context) -> bytes:
         metadata = dict(context.invocation_metadata())
@@ -87,6 +113,10 @@ class Relay(grpc.GenericRpcHandler):
         self.seen.append(Seen(method, account))
         if answer := self.answers.get((method, account)):
             await context.abort(answer.code, "made by a relay", answer.trailers)
+        if delayed := self._delays.pop((method, account), None):
+            delayed.path, delayed.request = path, request
+            delayed.arrived.set()
+            await asyncio.Event().wait()  # until its caller gives up
         call: Any = self._channel(self._route(account)).unary_unary(path)
         try:
             response: bytes = await call(request, timeout=context.time_remaining())

@@ -1,13 +1,13 @@
 """Both services as processes of their own on one database, and what the bridge holds against what it should hold."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import Row, text
+from sqlalchemy import text
 
 from bridgeservice.v1 import trading_bridge_pb2 as bridge_pb
 from bridgeservice.v1.trading_bridge_pb2_grpc import TradingBridgeStub
@@ -73,10 +73,10 @@ class Stage:
         )
         return await asyncio.to_thread(service.wait_ready)
 
-    async def sql(self, statement: str, **parameters: object) -> list[Row[Any]]:
+    async def sql(self, statement: str, **parameters: object) -> Sequence[Sequence[Any]]:
         async with self.database.autocommit() as connection:
             result = await connection.execute(text(statement), parameters)
-            return list(result.all()) if result.returns_rows else []
+            return result.all() if result.returns_rows else []
 
     async def held(self) -> Held:
         """What the bridge says, asked directly."""

@@ -4,8 +4,7 @@ within one backoff of its recovery the bridge holds exactly what it should.
 Two processes, and between them a wire that can be held and cut. Each row is played with all five changes at once.
 """
 
-import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,6 @@ from keyservice.v1.key_service_pb2_grpc import KeyServiceStub
 from tests.services.convergence.changes import Heard, Subjects, advice, expected
 from tests.services.convergence.outages import OUTAGES, Scene, recover
 from tests.services.convergence.stage import LOOKS, Stage, longest_pause, until_reachable
-from tests.support.postgres import ThrowAwayPostgres
 from tests.support.probe import plain_channel
 from tests.support.service_process import StartService
 from tests.support.wire import Wire
@@ -38,14 +36,6 @@ class House:
     async def scene(self, clients: int) -> Scene:
         await until_reachable(self.stub)
         return Scene(self.stage, self.wire, [await Subjects.prepare(self.stub) for _ in range(clients)])
-
-
-@pytest.fixture(scope="module")
-def shared_url(postgres_server: ThrowAwayPostgres, migrated_template: str) -> Iterator[str]:
-    name = f"outages_{secrets.token_hex(6)}"
-    postgres_server.sql(f"CREATE DATABASE {name} TEMPLATE {migrated_template} STRATEGY file_copy")
-    yield postgres_server.url(name)
-    postgres_server.sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

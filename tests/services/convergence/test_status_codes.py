@@ -7,6 +7,7 @@ Two processes, and between them a relay that answers in the place of the bridge.
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import grpc
 import pytest
@@ -21,6 +22,9 @@ from tests.services.convergence.stage import LOOKS, Stage, longest_pause, until_
 from tests.support.probe import plain_channel
 from tests.support.relay import Answer, Relay
 from tests.support.service_process import StartService, raw_url
+
+if TYPE_CHECKING:
+    from keyservice.v1.key_service_pb2_grpc import KeyServiceAsyncStub
 
 Code = grpc.StatusCode
 METHODS = ("AddConnector", "RemoveConnector")
@@ -73,7 +77,7 @@ class House:
 
     stage: Stage
     relay: Relay
-    stub: KeyServiceStub
+    stub: "KeyServiceAsyncStub"
 
     async def play(self, answers: Mapping[str, tuple[Answer, str]]) -> None:
         """Rows of the table: what the bridge answers, and the reason that callers are to hear. Made good together."""
