@@ -4,9 +4,9 @@ It speaks the contract over real sockets without knowing it: calls are passed on
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any, Self
 
 import grpc
@@ -35,12 +35,22 @@ class Answer:
         return cls(code_of(error), ((DETAILS_KEY, status.SerializeToString()),))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Seen:
     """A call that came by."""
 
     method: str
     account: str
+    peer: str
+    """The connection that it came on: each KeyService has its own."""
+    request: bytes = field(repr=False)
+    begun: float = field(default_factory=monotonic)
+    over: float | None = None
+    """When it had its answer; None while it has none."""
+
+
+async def at_once(_seen: Seen) -> None:
+    """How a relay passes calls on, unless a test has other wishes."""
 
 
 class Delayed:
@@ -69,11 +79,12 @@ class Relay(grpc.GenericRpcHandler):
         """``route`` says at which address the bridge of an account is; what is about none has the empty name."""
         self._route = route
         self._channels: dict[str, grpc.aio.Channel] = {}
-        self._stack = AsyncExitStack()
         self.port = 0
         self.answers: dict[tuple[str, str], Answer] = {}
         """What is answered here, by method and account."""
         self.seen: list[Seen] = []
+        self.before: Callable[[Seen], Awaitable[None]] = at_once
+        """What happens before a call is passed on."""
         self._delays: dict[tuple[str, str], Delayed] = {}
 
     @property
@@ -89,14 +100,15 @@ class Relay(grpc.GenericRpcHandler):
         return self._delays.setdefault((method, account), Delayed())
 
     async def __aenter__(self) -> Self:
-        server = grpc.aio.server(handlers=[self])
-        self.port = server.add_insecure_port("127.0.0.1:0")
-        self._stack.push_async_callback(server.stop, 0)
-        await server.start()
+        self._server = grpc.aio.server(handlers=[self])
+        self.port = self._server.add_insecure_port("127.0.0.1:0")
+        await self._server.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._stack.aclose()
+        await self._server.stop(0)
+        for channel in self._channels.values():
+            await channel.close()
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         path = handler_call_details.method
@@ -110,7 +122,9 @@ class Relay(grpc.GenericRpcHandler):
         metadata = dict(context.invocation_metadata())
         account = metadata.get(ACCOUNT_HEADER, "")
         method = path.rpartition("/")[2]
-        self.seen.append(Seen(method, account))
+        seen = Seen(method, account, context.peer(), request)
+        self.seen.append(seen)
+        await self.before(seen)
         if answer := self.answers.get((method, account)):
             await context.abort(answer.code, "made by a relay", answer.trailers)
         if delayed := self._delays.pop((method, account), None):
@@ -123,12 +137,12 @@ class Relay(grpc.GenericRpcHandler):
         except AioRpcError as error:
             await context.abort(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
             raise
+        finally:
+            seen.over = monotonic()
         return response
 
     def _channel(self, address: str) -> grpc.aio.Channel:
         if address not in self._channels:
             options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 200)]
-            channel = grpc.aio.insecure_channel(address, options=options)
-            self._stack.push_async_callback(channel.close)
-            self._channels[address] = channel
+            self._channels[address] = grpc.aio.insecure_channel(address, options=options)
         return self._channels[address]

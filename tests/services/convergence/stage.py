@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 INLINE_WAIT = 1.0
 """How many seconds KeyService waits for the bridge while its caller waits."""
+BRIDGE_TIMEOUT = 3.0
+"""How many it gives the bridge where nobody waits."""
 LOOKS = 4.0
 """How many seconds it takes KeyService at most to look for the bridge and for what is due."""
 _LOOK = 0.05
@@ -52,8 +54,9 @@ class Stage:
 
     async def start_bridge(self, **settings: str) -> ServiceProcess:
         """On a port of its own, holding nothing; comes back once it serves."""
-        self.bridge = self.start("bridgeservice", BRIDGESERVICE_LOG_LEVEL="warning", **settings)
-        return await asyncio.to_thread(self.bridge.wait_ready)
+        bridge = self.start("bridgeservice", BRIDGESERVICE_LOG_LEVEL="warning", **settings)
+        self.bridge = await asyncio.to_thread(bridge.wait_ready)
+        return self.bridge
 
     async def kill_bridge(self) -> None:
         """As ``kill -9`` does."""
@@ -61,17 +64,26 @@ class Stage:
         self.bridge.process.kill()
         await asyncio.to_thread(self.bridge.status)
 
+    @property
+    def bridge_address(self) -> str:
+        """Where the bridge is that was started last."""
+        assert self.bridge is not None
+        return self.bridge.address
+
     async def start_keyservice(self, bridge_address: str, **settings: str) -> ServiceProcess:
-        service = self.start(
+        """Comes back once it serves."""
+        return await asyncio.to_thread(self.begin_keyservice(bridge_address, **settings).wait_ready)
+
+    def begin_keyservice(self, bridge_address: str, **settings: str) -> ServiceProcess:
+        return self.start(
             "keyservice",
             DATABASE_URL=self.url,
             KEYSERVICE_BRIDGE_TARGET=bridge_address,
             KEYSERVICE_INLINE_BRIDGE_WAIT=f"{INLINE_WAIT:g}s",
-            KEYSERVICE_BRIDGE_TIMEOUT="3s",
+            KEYSERVICE_BRIDGE_TIMEOUT=f"{BRIDGE_TIMEOUT:g}s",
             KEYSERVICE_LOG_LEVEL="warning",
             **settings,
         )
-        return await asyncio.to_thread(service.wait_ready)
 
     async def sql(self, statement: str, **parameters: object) -> Sequence[Sequence[Any]]:
         async with self.database.autocommit() as connection:
