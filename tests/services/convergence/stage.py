@@ -107,15 +107,18 @@ class Stage:
         """Wait until the bridge holds exactly what it should and every row says so; at most so many seconds."""
         until = monotonic() + seconds
         while True:
-            waiting = await self.sql(
-                "SELECT connector_name, revision, bridge_state, bridge_reason FROM exchange_api_keys"
-                " WHERE bridge_state <> CASE WHEN is_deleted OR disabled THEN 'removed' ELSE 'configured' END"
-            )
-            held, wanted = await self.held(), await self.wanted()
-            if not waiting and held == wanted:
+            unmatched, held, wanted = await self.unmatched(), await self.held(), await self.wanted()
+            if not unmatched and held == wanted:
                 return
-            assert monotonic() < until, (seconds, waiting, _differences(held, wanted))
+            assert monotonic() < until, (seconds, unmatched, _differences(held, wanted))
             await asyncio.sleep(_LOOK)
+
+    async def unmatched(self) -> Sequence[Sequence[Any]]:
+        """The rows that do not say that the bridge has acknowledged them."""
+        return await self.sql(
+            "SELECT connector_name, revision, bridge_state, bridge_reason FROM exchange_api_keys"
+            " WHERE bridge_state <> CASE WHEN is_deleted OR disabled THEN 'removed' ELSE 'configured' END"
+        )
 
 
 async def held_by(bridge: ServiceProcess) -> Held:
