@@ -5,7 +5,9 @@ some keys is gone is asked of one of them, on the way that all of its account's 
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from typing import Never
 
 from keyservice.bridge import Bridge
@@ -20,7 +22,7 @@ from servicekit.errors import KeybridgeError
 
 _EVERY = timedelta(seconds=1)
 _PATIENCE = timedelta(seconds=2)
-_BATCH = 5000
+_BATCH = 1000
 
 _log = logs.get(__name__)
 
@@ -54,8 +56,7 @@ class BridgeWatch:
             return
         due = await self._hold_against(answer.instance_id)
         if self._away:
-            async with self._database.autocommit() as connection:
-                due += await due_rows.hurry(connection)
+            due += await self._in_batches(due_rows.hurry)
             _log.info("the bridge is there", instance_id=answer.instance_id, keys_due=due)
         self._away = False
         if due:
@@ -66,7 +67,7 @@ class BridgeWatch:
         due = 0
         for example in await due_rows.example_of_each_run(self._database.reads, besides=instance_id):
             if await self._is_gone(example):
-                due += await self._suspect(example.instance_id)
+                due += await self._in_batches(partial(due_rows.suspect, instance_id=example.instance_id))
         return due
 
     async def _is_gone(self, example: Example) -> bool:
@@ -75,11 +76,12 @@ class BridgeWatch:
         held = await self._bridge.connectors(account_name, timeout=_PATIENCE)
         return not isinstance(held, Outcome) and all(each.instance_id != example.instance_id for each in held)
 
-    async def _suspect(self, instance_id: str) -> int:
+    async def _in_batches(self, statement: Callable[..., Awaitable[int]]) -> int:
+        """Make rows due in several statements, so that nobody who wants one of them waits for all."""
         due = 0
         while True:
             async with self._database.autocommit() as connection:
-                some = await due_rows.suspect(connection, instance_id, limit=_BATCH)
+                some = await statement(connection, limit=_BATCH)
             due += some
             if some < _BATCH:
                 return due

@@ -52,7 +52,7 @@ async def example_of_each_run(connection: Executor, *, besides: str) -> list[Exa
     return examples
 
 
-async def suspect(connection: AsyncConnection, instance_id: str, *, limit: int) -> int:
+async def suspect(connection: AsyncConnection, *, instance_id: str, limit: int) -> int:
     """Make rows due that a run of the bridge has acknowledged; says how many it were."""
     gone = (
         select(_table.id)
@@ -65,11 +65,12 @@ async def suspect(connection: AsyncConnection, instance_id: str, *, limit: int) 
     return (await connection.execute(statement)).rowcount
 
 
-async def hurry(connection: AsyncConnection) -> int:
+async def hurry(connection: AsyncConnection, *, limit: int) -> int:
     """Make rows due that wait only because the bridge was away; says how many it were."""
     waiting = (
         select(_table.id)
         .where(WAITS, _table.bridge_reason.in_(_BRIDGE_AWAY), _table.next_attempt_at > CLOCK)
+        .limit(limit)
         .with_for_update(skip_locked=True)
         .cte("waiting")
     )

@@ -79,10 +79,12 @@ class Stage:
             "keyservice",
             DATABASE_URL=self.url,
             KEYSERVICE_BRIDGE_TARGET=bridge_address,
-            KEYSERVICE_INLINE_BRIDGE_WAIT=f"{INLINE_WAIT:g}s",
-            KEYSERVICE_BRIDGE_TIMEOUT=f"{BRIDGE_TIMEOUT:g}s",
-            KEYSERVICE_LOG_LEVEL="warning",
-            **settings,
+            **{
+                "KEYSERVICE_INLINE_BRIDGE_WAIT": f"{INLINE_WAIT:g}s",
+                "KEYSERVICE_BRIDGE_TIMEOUT": f"{BRIDGE_TIMEOUT:g}s",
+                "KEYSERVICE_LOG_LEVEL": "warning",
+            }
+            | settings,
         )
 
     async def sql(self, statement: str, **parameters: object) -> Sequence[Sequence[Any]]:
