@@ -65,15 +65,6 @@ class OrderServicer(ListServicer):
             next_page_token=self._tokens.write(paging.packed(page.next), listing),
         )
 
-
-def _order(request: pb.GetOrderRequest | pb.CancelOrderRequest) -> tuple[str, UUID]:
-    """The account and the id of one order."""
-    check = Checks()
-    account_name = check.name("account_name", request.account_name)
-    order_id = check.id("order_id", request.order_id)
-    check.refuse()
-    return account_name, order_id
-
     async def ListPositions(self, request: pb.ListPositionsRequest, call: Call) -> pb.ListPositionsResponse:
         check = Checks()
         start = request.start_time if request.HasField("start_time") else None
@@ -92,6 +83,15 @@ def _order(request: pb.GetOrderRequest | pb.CancelOrderRequest) -> tuple[str, UU
             positions=[order_conversion.position(each) for each in page.rows],
             next_page_token=self._next(page.next, listing),
         )
+
+
+def _order(request: pb.GetOrderRequest | pb.CancelOrderRequest) -> tuple[str, UUID]:
+    """The account and the id of one order."""
+    check = Checks()
+    account_name = check.name("account_name", request.account_name)
+    order_id = check.id("order_id", request.order_id)
+    check.refuse()
+    return account_name, order_id
 
 
 def _filter(check: Checks, request: pb.ListOrdersRequest | pb.CancelAllOrdersRequest) -> Filter:

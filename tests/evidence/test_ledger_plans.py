@@ -18,7 +18,7 @@ from servicekit.database.engine import Database
 from servicekit.database.options import DatabaseOptions
 from servicekit.database.url import parse_url
 from servicekit.paging import Position
-from tests.support.plans import Plan, explain
+from tests.evidence.plans import Plan, explained
 from tests.support.postgres import ThrowAwayPostgres
 
 TRADES, SNAPSHOTS = 1_000_000, 200_000
@@ -90,10 +90,10 @@ async def database(full_server: ThrowAwayPostgres) -> AsyncIterator[Database]:
 
 
 async def page(database: Database, wanted: TradeFilter, after: Position | None) -> Plan:
-    return await explain(
-        database,
-        lambda connection: trades.page(connection, "client_03", wanted, after=after, size=PAGE),
+    [_, plan] = await explained(
+        database, lambda connection: trades.page(connection, "client_03", wanted, after=after, size=PAGE)
     )
+    return plan
 
 
 async def last_page(database: Database, wanted: TradeFilter) -> Position:
@@ -131,9 +131,10 @@ async def test_the_first_and_the_last_page_of_trades_read_a_pageful_by_an_index(
 
 async def history(database: Database, start: datetime) -> Plan:
     wanted = Range(start, start + 60 * MINUTES, timedelta(minutes=10))
-    return await explain(
+    [_, plan] = await explained(
         database, lambda connection: snapshots.points(connection, "client_03", wanted, ["kraken"])
     )
+    return plan
 
 
 async def test_a_history_reads_its_own_range_by_an_index_wherever_that_lies(database: Database) -> None:
@@ -142,6 +143,6 @@ async def test_a_history_reads_its_own_range_by_an_index_wherever_that_lies(data
     late = await history(database, START + (SNAPSHOTS // 200 - 100) * MINUTES)
     for plan in (early, late):
         assert plan.rows == 6
-        assert not plan.read_whole
+        assert "Seq Scan" not in plan.nodes
         assert plan.indexes == {"ix_portfolio_snapshots_bucket"}
     assert abs(early.buffers - late.buffers) <= 2 * SLACK, (early, late)

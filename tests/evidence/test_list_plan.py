@@ -20,11 +20,11 @@ from keyservice.store.api_key_lists import Filter
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.key_service_pb2_grpc import KeyServiceStub
 from servicekit.database import migrate
-from servicekit.database.engine import Database
+from servicekit.database.engine import Connection, Database
 from servicekit.database.options import DatabaseOptions
 from servicekit.database.url import parse_url
 from servicekit.paging import Position
-from tests.support.plans import Plan, explain
+from tests.evidence.plans import Plan, explained
 from tests.support.postgres import ThrowAwayPostgres
 from tests.support.service_process import StartService
 
@@ -95,11 +95,12 @@ async def database(full_server: ThrowAwayPostgres) -> AsyncIterator[Database]:
     await database.close()
 
 
-async def explained(database: Database, wanted: Filter, after: Position | None) -> Plan:
-    return await explain(
-        database,
-        lambda connection: api_key_lists.page(connection, Caller("anyone"), wanted, after=after, size=PAGE),
-    )
+async def explain(database: Database, wanted: Filter, after: Position | None) -> Plan:
+    async def work(connection: Connection) -> None:
+        await api_key_lists.page(connection, Caller("anyone"), wanted, after=after, size=PAGE)
+
+    [plan] = await explained(database, work)
+    return plan
 
 
 async def last_page(database: Database, wanted: Filter) -> Position:
@@ -122,9 +123,9 @@ async def last_page(database: Database, wanted: Filter) -> Position:
 
 
 async def first_and_last(database: Database, wanted: Filter) -> tuple[Plan, Plan]:
-    await explained(database, wanted, None)  # what the session reads of the catalogue is not the page's
-    first = await explained(database, wanted, None)
-    return first, await explained(database, wanted, await last_page(database, wanted))
+    await explain(database, wanted, None)  # what the session reads of the catalogue is not the page's
+    first = await explain(database, wanted, None)
+    return first, await explain(database, wanted, await last_page(database, wanted))
 
 
 @pytest.mark.parametrize("name", FILTERS)

@@ -1,4 +1,4 @@
-"""What PostgreSQL does for a statement: caught on its way, and explained with its own parameters."""
+"""What PostgreSQL does for a statement: those that the store really sends, caught on their way and explained."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from servicekit.database.engine import Database
 
 @dataclass(frozen=True)
 class Plan:
-    """What PostgreSQL did for one statement."""
+    """How one statement was executed."""
 
     nodes: frozenset[str]
     indexes: frozenset[str]
-    read_whole: frozenset[str]
-    """Tables."""
+    """Those that were used, by name."""
     buffers: int
     rows: int
     discarded: int
     """Rows that were read and then did not fit the filter."""
+    milliseconds: float
 
 
 class Statements:
@@ -35,24 +35,32 @@ class Statements:
         self.sent.append((statement, parameters))
 
 
-async def explain(database: Database, work: Callable[[AsyncConnection], Awaitable[object]]) -> Plan:
-    """The plan of the last statement that ``work`` sends."""
-    async with database.autocommit() as connection:
+async def explained(database: Database, work: Callable[[AsyncConnection], Awaitable[object]]) -> list[Plan]:
+    """The plans of all the statements of ``work``, in their order; nothing that they write stays."""
+    async with database.transaction() as connection:
         statements = Statements(connection)
         await work(connection)
-        statement, parameters = statements.sent[-1]
-        explained = await connection.exec_driver_sql(
-            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters
-        )
-        [whole] = explained.scalar_one()
+        await connection.rollback()
+        plans = []
+        for statement, parameters in statements.sent[:]:
+            plans.append(await _explain(connection, statement, parameters))
+            await connection.rollback()
+    return plans
+
+
+async def _explain(connection: AsyncConnection, statement: str, parameters: Any) -> Plan:
+    explanation = await connection.exec_driver_sql(
+        f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters
+    )
+    [whole] = explanation.scalar_one()
     nodes = list(_nodes(whole["Plan"]))
     return Plan(
         frozenset(node["Node Type"] for node in nodes),
         frozenset(node["Index Name"] for node in nodes if "Index Name" in node),
-        frozenset(node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"),
         whole["Plan"]["Shared Hit Blocks"] + whole["Plan"]["Shared Read Blocks"],
         int(whole["Plan"]["Actual Rows"]),
         sum(int(node.get("Rows Removed by Filter", 0)) for node in nodes),
+        whole["Execution Time"],
     )
 
 
