@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from uuid import uuid4
 
+from bridgeservice import tenancy
 from bridgeservice.accounts import Accounts
 from bridgeservice.directory import Directory
 from bridgeservice.exchange_calls import ExchangeCalls
@@ -93,9 +94,10 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
             keyed(token_key.get_secret_value().encode() if token_key else secrets.token_bytes())
         )
         servicer = BridgeServicer(identity, use_cases, exchanges.catalogue, tokens)
-        service = Service(trading_bridge_pb2.DESCRIPTOR.services_by_name["TradingBridge"], servicer)
+        contract = trading_bridge_pb2.DESCRIPTOR.services_by_name["TradingBridge"]
+        service = Service(contract, servicer, tenancy=tenancy.of)
         options = startup.server_options(settings, shares_port=shares_port)
-        server = Server([service], options, metrics=metrics)
+        server = Server([service], options, metrics=metrics, authorizer=startup.authorizer(settings))
         housekeeping = Housekeeping(
             accounts, sessions, prices,
             connector_ttl=settings.connector_ttl, session_idle=settings.session_idle,

@@ -74,7 +74,7 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
         servicer = KeyServicer(use_cases, catalogue, PageTokens(keyring))
         service = Service(key_service_pb2.DESCRIPTOR.services_by_name["KeyService"], servicer)
         options = startup.server_options(settings, shares_port=shares_port)
-        server = Server([service], options, metrics=metrics)
+        server = Server([service], options, metrics=metrics, authorizer=startup.authorizer(settings))
         loops = (
             Housekeeping(database, erase_after=settings.erase_after).run,
             ConvergenceLoop(database, convergence, at_once=settings.bridge_calls_at_once).run,

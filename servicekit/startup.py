@@ -19,11 +19,17 @@ from servicekit.database.errors import Conflicts
 from servicekit.database.options import DatabaseOptions
 from servicekit.database.schema import require_schema
 from servicekit.database.url import DatabaseUrl, check_production, parse_url, url_from_components
+from servicekit.errors import SettingsError
 from servicekit.metrics import Metrics
 from servicekit.process import StopSignal, announce_ready, stop_signal
 from servicekit.readiness import followed
+from servicekit.rpc.auth import Authenticated
+from servicekit.rpc.certificates import Certificates
+from servicekit.rpc.interceptors import Authorizer, Open
+from servicekit.rpc.policy import PUBLIC, ROLES, Policy
 from servicekit.rpc.server import Server, ServerOptions
 from servicekit.rpc.tls import ServerTls
+from servicekit.rpc.tokens import TokenOptions, Tokens
 
 _log = logs.get(__name__)
 
@@ -109,6 +115,8 @@ def server_options(settings: ServiceSettings, *, shares_port: bool) -> ServerOpt
         listen=settings.listen,
         tls=tls,
         reflection=settings.reflection_enabled,
+        health_policy=_least(settings.health_role),
+        reflection_policy=_least(settings.reflection_role),
         drain_delay=settings.drain_delay,
         shutdown_grace=settings.shutdown_grace,
         default_deadline=settings.default_deadline,
@@ -119,6 +127,34 @@ def server_options(settings: ServiceSettings, *, shares_port: bool) -> ServerOpt
         max_metadata_bytes=settings.max_metadata_bytes,
         reuse_port=shares_port,
     )
+
+
+def _least(role: str | None) -> Policy:
+    return PUBLIC if role is None else Policy(roles=frozenset({ROLES[role]}))
+
+
+def authorizer(settings: ServiceSettings) -> Authorizer:
+    """Who is let in, as the settings say; its files are read now. Nobody is asked only where nobody else can call."""
+    if not settings.authenticates:
+        ways = f"{settings.variable('jwks_file')} or {settings.variable('principals_file')}"
+        if settings.environment == "production":
+            raise SettingsError(f"{ways} is required: in production callers have to say who they are.")
+        _log.warning(
+            "callers are not asked who they are: whoever is on this machine may do everything", to_ask=ways
+        )
+        return Open()
+    tokens = None
+    if settings.jwks_file is not None:
+        options = TokenOptions(
+            jwks_file=settings.jwks_file,
+            issuer=settings.token_issuer,
+            audience=settings.audience,
+            leeway=settings.token_leeway,
+            deny_list_file=settings.deny_list_file,
+        )
+        tokens = Tokens(options)
+    certificates = Certificates(settings.principals_file) if settings.principals_file else None
+    return Authenticated(tokens=tokens, certificates=certificates)
 
 
 @asynccontextmanager

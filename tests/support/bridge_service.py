@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 
+from bridgeservice import tenancy
 from bridgeservice.accounts import Accounts
 from bridgeservice.directory import Directory
 from bridgeservice.exchange_calls import ExchangeCalls
@@ -109,7 +110,8 @@ async def running(
     servicer = BridgeServicer(identity, use_cases, exchanges.catalogue, tokens)
     contract = pb.DESCRIPTOR.services_by_name["TradingBridge"]
     server = Server(
-        [Service(contract, around(servicer))], replace(quick(), max_concurrent_rpcs=10_000, **options)
+        [Service(contract, around(servicer), tenancy=tenancy.of)],
+        replace(quick(), max_concurrent_rpcs=10_000, **options),
     )
     await server.start()
     await server.set_serving()

@@ -105,13 +105,10 @@ async def test_a_cancelled_call_gives_its_place_back() -> None:
 async def test_the_authorizer_is_asked_with_the_contract_s_roles_and_names_the_principal() -> None:
     asked: list[Policy] = []
 
-    class Someone:
-        name = "alice"
-
     class Asks:
         async def authorize(self, _call: Call, policy: Policy) -> Principal | None:
             asked.append(policy)
-            return Someone()
+            return Principal("alice", policy_pb2.ROLE_READER, None)
 
     probe = Probe()
     async with serving(probe, authorizer=Asks()) as server, plain_channel(server.port) as channel:
