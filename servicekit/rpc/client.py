@@ -235,10 +235,15 @@ class _Connections:
             renewed = self._connected()
         except StartupError:
             return
-        closing = asyncio.create_task(self._channel.close(self._longest_call))
+        closing = asyncio.create_task(self._close_later(self._channel))
         self._former[closing] = self._channel
         closing.add_done_callback(self._former.pop)
         self._channel = renewed
+
+    async def _close_later(self, former: grpc.aio.Channel) -> None:
+        # Not by a grace of gRPC's, which a close at once could no longer cut short.
+        await asyncio.sleep(self._longest_call)
+        await former.close()
 
     def _connected(self) -> grpc.aio.Channel:
         if self._tls is None:
