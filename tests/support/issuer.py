@@ -49,7 +49,7 @@ class Issuer:
 
     def unsigned(self, **claims: Any) -> str:
         """The same with the algorithm "none"."""
-        return jwt.encode(_claims() | claims, None, "none", {"kid": self.key_id})
+        return jwt.encode(_claims() | claims, "", "none", {"kid": self.key_id})
 
     def swapped(self, **claims: Any) -> str:
         """The same as if the public key, which everybody may have, were a secret shared with the service."""

@@ -8,13 +8,14 @@ from keyservice.servicer import ANYBODY
 from keyservice.store.adoption_events import ADOPTION, MIGRATION
 from keyservice.store.audit import HOUSEKEEPING
 from servicekit.rpc import grants
+from servicekit.rpc.call import Principal
 from servicekit.rpc.policy import ROLES
 
 
 def test_a_name_a_role_and_clients_make_a_principal() -> None:
     one = str(uuid4())
     limited = grants.principal("alice", "trader", [one])
-    assert (limited.name, limited.role, limited.clients) == ("alice", ROLES["trader"], {UUID(one)})
+    assert limited == Principal("alice", ROLES["trader"], frozenset({UUID(one)}))
     assert grants.principal("URI:spiffe://example/x", "bridge-writer", "*").clients is None
     assert grants.principal("alice", "reader", []).clients == frozenset()
 

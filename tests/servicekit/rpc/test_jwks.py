@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 
 from servicekit.rpc.jwks import TokenKeys
@@ -48,7 +49,7 @@ def test_keys_for_other_purposes_are_passed_over() -> None:
 
 
 def test_a_secret_key_in_the_file_is_refused_and_never_shown() -> None:
-    private = dict(OKPAlgorithm.to_jwk(new_key("EdDSA"), as_dict=True))  # type: ignore[arg-type] # it takes both
+    private = dict(OKPAlgorithm.to_jwk(Ed25519PrivateKey.generate(), as_dict=True))
     for secret in (private, {"kty": "oct", "k": private["d"]}):
         with pytest.raises(ValueError, match="it holds a key with its secret part") as caught:
             read(Issuer().jwk, secret)

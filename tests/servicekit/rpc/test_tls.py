@@ -4,7 +4,6 @@ import asyncio
 import os
 import secrets
 import ssl
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from ssl import TLSVersion
@@ -21,6 +20,7 @@ from servicekit.rpc.client import ClientTls, connect
 from servicekit.rpc.tls import CertificateFiles, ServerTls, server_credentials
 from tests.support.certificates import Authority
 from tests.support.probe import Echo, Probe, ProbeStub, failure, quick, serving
+from tests.support.tls_versions import between, only, speak, version_of
 
 
 @pytest.fixture(scope="module")
@@ -150,15 +150,16 @@ async def test_closing_a_channel_ends_what_is_under_way_on_a_former_connection(
 
 
 async def test_tls_is_of_version_1_2_at_least_and_1_3_is_preferred(files: ServerTls) -> None:
+    ca_file = files.cert_file.parent / "ca.pem"
     async with serving(options=quick(tls=files)) as server:
         for least, most, got in (
             (TLSVersion.TLSv1_2, TLSVersion.TLSv1_3, "TLSv1.3"),
             (TLSVersion.TLSv1_2, TLSVersion.TLSv1_2, "TLSv1.2"),
         ):
-            assert await version_of(server.port, shaking(files, least, most)) == got
+            assert await version_of(server.port, between(least, most, ca_file)) == got
         for old in (TLSVersion.TLSv1, TLSVersion.TLSv1_1):
             with pytest.raises((ConnectionResetError, ssl.SSLError)):
-                await version_of(server.port, shaking(files, old, old))
+                await version_of(server.port, only(old, ca_file))
 
 
 async def test_the_client_of_the_old_versions_would_speak_them(files: ServerTls) -> None:
@@ -169,29 +170,9 @@ async def test_the_client_of_the_old_versions_would_speak_them(files: ServerTls)
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        assert await version_of(port, shaking(files, TLSVersion.TLSv1_1, TLSVersion.TLSv1_1)) == "TLSv1.1"
-
-
-def shaking(files: ServerTls, least: TLSVersion, most: TLSVersion) -> ssl.SSLContext:
-    """A client that speaks these versions only, and old ones as they were spoken then."""
-    context = ssl.create_default_context(cafile=files.cert_file.parent / "ca.pem")
-    context.set_alpn_protocols(["h2"])
-    speak(context, least, most)
-    return context
-
-
-def speak(context: ssl.SSLContext, least: TLSVersion, most: TLSVersion) -> None:
-    context.set_ciphers("ALL:@SECLEVEL=0")
-    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
-        context.minimum_version, context.maximum_version = least, most
-
-
-async def version_of(port: int, context: ssl.SSLContext) -> str:
-    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
-    try:
-        return str(writer.get_extra_info("ssl_object").version())
-    finally:
-        writer.close()
+        assert (
+            await version_of(port, only(TLSVersion.TLSv1_1, files.cert_file.parent / "ca.pem")) == "TLSv1.1"
+        )
 
 
 async def test_a_renewed_certificate_is_shown_to_the_next_connection(files: ServerTls) -> None:
