@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ec import (
     SECP256R1,
@@ -68,7 +69,9 @@ class Authority:
     def _will_do(self, present: x509.Certificate, names: list[str]) -> bool:
         if present.not_valid_after_utc < self._now + _CERTIFICATES_LAST / 3:
             return False
-        if present.issuer != self._certificate.subject:
+        try:
+            present.verify_directly_issued_by(self._certificate)
+        except (ValueError, TypeError, InvalidSignature):
             return False
         held = present.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         return all(_name(each) in held for each in names)
@@ -82,7 +85,6 @@ def names_of(host: str) -> list[str]:
 
 def _make_authority(ca_file: Path, key_file: Path, now: datetime) -> None:
     key = generate_private_key(SECP256R1())
-    # A name of its own, so that certificates of a former authority are told apart.
     name = f"keybridge up, {now:%Y-%m-%d %H:%M:%S}"
     builder = _builder(name, key.public_key(), now, _LASTS)
     builder = builder.issuer_name(_subject(name))

@@ -20,12 +20,14 @@ from servicekit.database.engine import Database
 from servicekit.database.url import DatabaseUrl
 from servicekit.errors import SettingsError, StartupError
 from servicekit.metrics import Metrics
+from servicekit.rpc.auth import Authenticated
 from servicekit.rpc.binding import Service
 from servicekit.rpc.interceptors import Open
 from servicekit.rpc.policy import Policy
 from servicekit.rpc.server import Server
 from servicekit.rpc.tls import ServerTls
 from servicekit.v1 import policy_pb2
+from tests.support.issuer import Issuer
 from tests.support.logged import lines
 from tests.support.probe import PROBE, Echo, Probe, ProbeStub, plain_channel
 from tests.support.service_process import accepts, free_port, raw_url
@@ -155,6 +157,21 @@ def test_on_the_loopback_nobody_has_to_say_who_he_is_and_the_log_says_so(output:
     [line] = lines(output)
     assert line["event"].startswith("callers are not asked who they are")
     assert line["to_ask"] == "EXAMPLE_JWKS_FILE or EXAMPLE_PRINCIPALS_FILE"
+
+
+def test_the_files_of_the_settings_say_who_is_let_in(tmp_path: Path) -> None:
+    issuer = Issuer()
+    issuer.write(tmp_path / "jwks.json")
+    (tmp_path / "principals.json").write_text("{}")
+    (tmp_path / "denied.json").write_text("{}")
+    tls = {f"EXAMPLE_TLS_{name}": "/f" for name in ("CERT_FILE", "KEY_FILE", "CLIENT_CA_FILE")}
+    tokens = {
+        "EXAMPLE_JWKS_FILE": str(tmp_path / "jwks.json"),
+        "EXAMPLE_DENY_LIST_FILE": str(tmp_path / "denied.json"),
+    }
+    certificates = {**tls, "EXAMPLE_PRINCIPALS_FILE": str(tmp_path / "principals.json")}
+    for ways in (tokens, certificates, tokens | certificates):
+        assert isinstance(startup.authorizer(settings(**ways)), Authenticated)
 
 
 def test_in_production_callers_say_who_they_are_on_the_loopback_too() -> None:
