@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from uuid import uuid4
 
+from bridgeservice import tenancy
 from bridgeservice.accounts import Accounts
 from bridgeservice.cancellation import Cancellation
 from bridgeservice.dead_man import DeadMan
@@ -49,6 +50,7 @@ from bridgeservice.worth import Worth
 from servicekit import command_line, logs, startup
 from servicekit.catalogue import Catalogue
 from servicekit.database.named import names_database
+from servicekit.loops import Loop, background
 from servicekit.metrics import Metrics
 from servicekit.paging import PageTokens, keyed
 from servicekit.rpc.binding import Service
@@ -113,7 +115,7 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
             lease=sending.lease, settling_time=settings.order_settling_time,
         )  # fmt: skip
         cancellation = Cancellation(accounts, journal, resolution, work)
-        loops: list[startup.Loop] = []
+        loops: list[Loop] = []
         uses = nobody_compares
         if database is not None:
             history_reading = HistoryReading(database, calls, sessions, backfill=settings.history)
@@ -154,15 +156,16 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
         servicer = BridgeServicer(
             identity, use_cases, exchanges.catalogue, tokens, order_params=settings.order_params
         )
-        service = Service(trading_bridge_pb2.DESCRIPTOR.services_by_name["TradingBridge"], servicer)
+        contract = trading_bridge_pb2.DESCRIPTOR.services_by_name["TradingBridge"]
+        service = Service(contract, servicer, tenancy=tenancy.of)
         options = startup.server_options(settings, shares_port=shares_port)
-        server = Server([service], options, metrics=metrics)
+        server = Server([service], options, metrics=metrics, authorizer=startup.authorizer(settings))
         housekeeping = Housekeeping(
             accounts, sessions, prices,
             connector_ttl=settings.connector_ttl, session_idle=settings.session_idle,
         )  # fmt: skip
         stop = await stack.enter_async_context(startup.serving(server, settings, metrics, ready=ready))
-        await stack.enter_async_context(startup.background(housekeeping.run, *loops))
+        await stack.enter_async_context(background(housekeeping.run, *loops))
         # Only now, so that the bridge serves before ccxt is there; who needs it waits for it.
         exchanges.start()
         await stop.wait()

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from bridgeservice import conversion
+from bridgeservice import conversion, tenancy
 from bridgeservice.accounts import Accounts
 from bridgeservice.cancellation import Cancellation
 from bridgeservice.directory import Directory
@@ -23,6 +23,7 @@ from bridgeservice.risk import Risk
 from bridgeservice.risk_servicer import RiskServicer
 from bridgeservice.v1 import trading_bridge_pb2 as pb
 from bridgeservice.validation import Checks
+from bridgeservice.validation import account_name as _account_name
 from bridgeservice.verification import Verification, warning
 from servicekit.catalogue import Catalogue
 from servicekit.paging import PageTokens
@@ -82,13 +83,14 @@ class BridgeServicer(OrderServicer, LedgerServicer, RiskServicer):
         self._catalogue = catalogue
         self._tokens = tokens
 
-    async def GetBridgeInfo(self, _request: pb.GetBridgeInfoRequest, _call: Call) -> pb.GetBridgeInfoResponse:
+    async def GetBridgeInfo(self, _request: pb.GetBridgeInfoRequest, call: Call) -> pb.GetBridgeInfoResponse:
+        account_count, connector_count = self._accounts.count(tenancy.accounts_of(call))
         return pb.GetBridgeInfoResponse(
             instance_id=self._identity.instance_id,
             start_time=self._identity.start_time,
             version=self._identity.version,
-            account_count=self._accounts.account_count,
-            connector_count=self._accounts.connector_count,
+            account_count=account_count,
+            connector_count=connector_count,
             egress_address=self._identity.egress_address,
         )
 
@@ -111,12 +113,12 @@ class BridgeServicer(OrderServicer, LedgerServicer, RiskServicer):
         account = self._accounts.get(_account_name(request.account_name))
         return pb.GetAccountResponse(account=conversion.account(account, self._identity.instance_id))
 
-    async def ListAccounts(self, request: pb.ListAccountsRequest, _call: Call) -> pb.ListAccountsResponse:
+    async def ListAccounts(self, request: pb.ListAccountsRequest, call: Call) -> pb.ListAccountsResponse:
         check = Checks()
         size = check.page_size(request.page_size)
         listing, after = self._name(check, request, request.page_token)
         check.refuse()
-        page = self._accounts.page(after, size)
+        page = self._accounts.page(after, size, tenancy.accounts_of(call))
         return pb.ListAccountsResponse(
             accounts=[conversion.account(each, self._identity.instance_id) for each in page.rows],
             next_page_token=self._next(page.next, listing),
@@ -286,13 +288,6 @@ class BridgeServicer(OrderServicer, LedgerServicer, RiskServicer):
         name = check.name("connector_name", request.connector_name)
         check.refuse()
         return self._accounts.connector(account_name, name)
-
-
-def _account_name(value: str) -> str:
-    check = Checks()
-    name = check.name("account_name", value)
-    check.refuse()
-    return name
 
 
 def _time(call: Call) -> float | None:

@@ -106,3 +106,11 @@ class Checks(Violations):
         if len(values) > MOST_NAMED:
             self.add(field, f"names {len(values)}; at most {MOST_NAMED} are allowed")
         return len(values) <= MOST_NAMED
+
+
+def account_name(value: str) -> str:
+    """The one thing that most requests bring."""
+    check = Checks()
+    name = check.name("account_name", value)
+    check.refuse()
+    return name

@@ -36,6 +36,7 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
     from keyservice.watching import Watching
     from servicekit import startup
     from servicekit.catalogue import Catalogue
+    from servicekit.loops import background
     from servicekit.metrics import Metrics
     from servicekit.rpc.binding import Service
     from servicekit.rpc.server import Server
@@ -74,7 +75,7 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
         servicer = KeyServicer(use_cases, catalogue, PageTokens(keyring))
         service = Service(key_service_pb2.DESCRIPTOR.services_by_name["KeyService"], servicer)
         options = startup.server_options(settings, shares_port=shares_port)
-        server = Server([service], options, metrics=metrics)
+        server = Server([service], options, metrics=metrics, authorizer=startup.authorizer(settings))
         loops = (
             Housekeeping(database, erase_after=settings.erase_after).run,
             ConvergenceLoop(database, convergence, at_once=settings.bridge_calls_at_once).run,
@@ -85,7 +86,7 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
         )
         watching.ends_with(server.draining)
         serving = startup.serving(server, settings, metrics, ready=database.ready)
-        async with convergence, serving as stop, startup.background(*loops):
+        async with convergence, serving as stop, background(*loops):
             await stop.wait()
 
 

@@ -1,6 +1,7 @@
 """The door to TradingBridge: its typed client, and the only file that calls it.
 
-Every call has a deadline and says whose account it is about, for a balancer to hash on. How a call ended is an
+Every call has a deadline and says whose account it is about, for a balancer to hash on. It brings KeyService's own
+token or certificate, and nothing by which KeyService's caller proved who he is. How a call ended is an
 ``Outcome`` and never an exception: for a key, a bridge that is away is a state and not an error.
 """
 
@@ -12,6 +13,7 @@ from typing import Final, TypeVar
 
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.duration_pb2 import Duration
+from grpc import StatusCode
 from grpc.aio import AioRpcError
 
 from bridgeservice.v1 import credentials_pb2, permissions_pb2, portfolio_pb2
@@ -31,9 +33,11 @@ from keyservice.bridge_records import (
 )
 from keyservice.enums import BridgeReason, Permission, ReadStatus
 from keyservice.settings import KeyServiceSettings
+from servicekit import logs
 from servicekit.credentials import Credentials
+from servicekit.rpc.bearer import bearer
 from servicekit.rpc.client import Channel, ChannelOptions, ClientTls, connect, is_read
-from servicekit.rpc.status import from_rpc_error
+from servicekit.rpc.status import RpcFailure, from_rpc_error
 
 __all__ = ["ACCOUNT_HEADER", "Bridge", "Connector", "Held", "Outcome", "Portfolio", "connect_bridge"]
 
@@ -44,14 +48,25 @@ _OUT_OF_TIME: Final = Outcome(BridgeReason.BRIDGE_TIMEOUT, code="DEADLINE_EXCEED
 # Nobody waits long for a bridge that is back.
 _RECONNECT: Final = timedelta(seconds=1)
 
+_NOT_ADMITTED: Final = (StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED)
+
 Response = TypeVar("Response")
+
+_log = logs.get(__name__)
 
 
 def connect_bridge(settings: KeyServiceSettings) -> Channel:
     """A channel to the bridge, which looks for one that was away every second."""
     options = ChannelOptions(timeout=settings.bridge_timeout, longest_reconnect=_RECONNECT)
     service = pb.DESCRIPTOR.services_by_name["TradingBridge"]
-    return connect(settings.bridge_address, service, tls=_tls(settings), options=options, reads=_is_repeated)
+    return connect(
+        settings.bridge_address,
+        service,
+        tls=_tls(settings),
+        options=options,
+        metadata=bearer(settings.bridge_token_file) if settings.bridge_token_file else (),
+        reads=_is_repeated,
+    )
 
 
 class Bridge:
@@ -60,6 +75,7 @@ class Bridge:
     def __init__(self, channel: Channel, breaker: Breaker | None = None) -> None:
         self._stub = channel.stub(TradingBridgeStub)
         self._breaker = breaker or Breaker()
+        self._refused_as: str | None = None
         self.last_info: tuple[float, BridgeInfo] | None = None
         """The last answer to ``info``, and when it came, on the monotonic clock."""
 
@@ -186,11 +202,20 @@ class Bridge:
         except AioRpcError as error:
             failure = from_rpc_error(error)
             outcome = outcome_of(failure)
+            self._tell_of_refusal(failure)
             heard = replace(outcome, retry_after=None)
             self._breaker.failed(account_name, sign_of(failure), heard, timeout)
             return outcome
         self._breaker.answered(account_name)
+        self._refused_as = None
         return response
+
+    def _tell_of_refusal(self, failure: RpcFailure) -> None:
+        """Whoever runs this must know, and no caller can help it."""
+        reason = failure.reason if failure.code in _NOT_ADMITTED else None
+        if reason is not None and reason != self._refused_as:
+            _log.error("the bridge does not admit this service", reason=reason)
+        self._refused_as = reason
 
 
 def _tls(settings: KeyServiceSettings) -> ClientTls | None:

@@ -4,10 +4,8 @@ Settings, database reachable, schema at head and like the models, listening, SER
 ends the start with one sentence, and nothing is served before all of them.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
-from typing import Any, Never, TypeAlias
 
 from sqlalchemy import MetaData
 
@@ -18,11 +16,17 @@ from servicekit.database.errors import Conflicts
 from servicekit.database.named import database_url
 from servicekit.database.options import DatabaseOptions
 from servicekit.database.schema import at_head, require_schema
+from servicekit.errors import SettingsError
 from servicekit.metrics import Metrics
 from servicekit.process import StopSignal, announce_ready, stop_signal
 from servicekit.readiness import followed
+from servicekit.rpc.auth import Authenticated
+from servicekit.rpc.certificates import Certificates
+from servicekit.rpc.interceptors import Authorizer, Open
+from servicekit.rpc.policy import PUBLIC, ROLES, Policy
 from servicekit.rpc.server import Server, ServerOptions
 from servicekit.rpc.tls import ServerTls
+from servicekit.rpc.tokens import TokenOptions, Tokens
 
 _log = logs.get(__name__)
 
@@ -59,20 +63,6 @@ async def open_database(
         await database.close()
 
 
-Loop: TypeAlias = Callable[[], Coroutine[Any, Any, Never]]
-"""What runs beside a service until it is cancelled."""
-
-
-@asynccontextmanager
-async def background(*loops: Loop) -> AsyncIterator[None]:
-    """Run what never ends beside the block, and end it with the block; what fails in it ends the block."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(loop()) for loop in loops]
-        yield
-        for task in tasks:
-            task.cancel()
-
-
 def server_options(settings: ServiceSettings, *, shares_port: bool) -> ServerOptions:
     """What of the settings concerns the gRPC server."""
     tls = None
@@ -82,6 +72,8 @@ def server_options(settings: ServiceSettings, *, shares_port: bool) -> ServerOpt
         listen=settings.listen,
         tls=tls,
         reflection=settings.reflection_enabled,
+        health_policy=_least(settings.health_role),
+        reflection_policy=_least(settings.reflection_role),
         drain_delay=settings.drain_delay,
         shutdown_grace=settings.shutdown_grace,
         default_deadline=settings.default_deadline,
@@ -92,6 +84,34 @@ def server_options(settings: ServiceSettings, *, shares_port: bool) -> ServerOpt
         max_metadata_bytes=settings.max_metadata_bytes,
         reuse_port=shares_port,
     )
+
+
+def _least(role: str | None) -> Policy:
+    return PUBLIC if role is None else Policy(roles=frozenset({ROLES[role]}))
+
+
+def authorizer(settings: ServiceSettings) -> Authorizer:
+    """Who is let in, as the settings say; its files are read now. Nobody is asked only where nobody else can call."""
+    if not settings.authenticates:
+        ways = f"{settings.variable('jwks_file')} or {settings.variable('principals_file')}"
+        if settings.environment == "production":
+            raise SettingsError(f"{ways} is required: in production callers have to say who they are.")
+        _log.warning(
+            "callers are not asked who they are: whoever is on this machine may do everything", to_ask=ways
+        )
+        return Open()
+    tokens = None
+    if settings.jwks_file is not None:
+        options = TokenOptions(
+            jwks_file=settings.jwks_file,
+            issuer=settings.token_issuer,
+            audience=settings.audience,
+            leeway=settings.token_leeway,
+            deny_list_file=settings.deny_list_file,
+        )
+        tokens = Tokens(options)
+    certificates = Certificates(settings.principals_file) if settings.principals_file else None
+    return Authenticated(tokens=tokens, certificates=certificates)
 
 
 @asynccontextmanager

@@ -16,11 +16,16 @@ from servicekit.config import Address, ServiceSettings
 from servicekit.database import engine, migrate, revisions
 from servicekit.database.engine import Database
 from servicekit.database.url import DatabaseUrl
-from servicekit.errors import StartupError
+from servicekit.errors import SettingsError, StartupError
 from servicekit.metrics import Metrics
+from servicekit.rpc.auth import Authenticated
 from servicekit.rpc.binding import Service
+from servicekit.rpc.interceptors import Open
+from servicekit.rpc.policy import Policy
 from servicekit.rpc.server import Server
 from servicekit.rpc.tls import ServerTls
+from servicekit.v1 import policy_pb2
+from tests.support.issuer import Issuer
 from tests.support.logged import lines
 from tests.support.probe import PROBE, Echo, Probe, ProbeStub, plain_channel
 from tests.support.service_process import accepts, free_port, raw_url
@@ -50,6 +55,9 @@ def test_every_option_of_the_server_comes_from_its_setting(tmp_path: Path) -> No
             EXAMPLE_TLS_CERT_FILE=str(tmp_path / "cert"),
             EXAMPLE_TLS_KEY_FILE=str(tmp_path / "key"),
             EXAMPLE_TLS_CLIENT_CA_FILE=str(tmp_path / "ca"),
+            EXAMPLE_PRINCIPALS_FILE=str(tmp_path / "principals"),
+            EXAMPLE_HEALTH_ROLE="reader",
+            EXAMPLE_REFLECTION_ROLE="bridge-writer",
             EXAMPLE_DRAIN_DELAY="3s",
             EXAMPLE_SHUTDOWN_GRACE="4s",
             EXAMPLE_DEFAULT_DEADLINE="5s",
@@ -64,11 +72,45 @@ def test_every_option_of_the_server_comes_from_its_setting(tmp_path: Path) -> No
     assert options.listen == Address.parse("0.0.0.0:7000")
     assert options.tls == ServerTls(tmp_path / "cert", tmp_path / "key", tmp_path / "ca")
     assert (options.reflection, options.reuse_port) == (False, True)
+    assert options.health_policy == Policy(frozenset({policy_pb2.ROLE_READER}))
+    assert options.reflection_policy == Policy(frozenset({policy_pb2.ROLE_BRIDGE_WRITER}))
     assert (options.drain_delay, options.shutdown_grace) == (timedelta(seconds=3), timedelta(seconds=4))
     assert options.default_deadline == timedelta(seconds=5)
     assert options.deadline_floor == timedelta(milliseconds=6)
     assert (options.max_concurrent_rpcs, options.max_concurrent_streams) == (7, 8)
     assert (options.max_request_bytes, options.max_metadata_bytes) == (9000, 10000)
+
+
+def test_on_the_loopback_nobody_has_to_say_who_he_is_and_the_log_says_so(output: io.StringIO) -> None:
+    assert isinstance(startup.authorizer(settings()), Open)
+    [line] = lines(output)
+    assert line["event"].startswith("callers are not asked who they are")
+    assert line["to_ask"] == "EXAMPLE_JWKS_FILE or EXAMPLE_PRINCIPALS_FILE"
+
+
+def test_the_files_of_the_settings_say_who_is_let_in(tmp_path: Path) -> None:
+    issuer = Issuer()
+    issuer.write(tmp_path / "jwks.json")
+    (tmp_path / "principals.json").write_text("{}")
+    (tmp_path / "denied.json").write_text("{}")
+    tls = {f"EXAMPLE_TLS_{name}": "/f" for name in ("CERT_FILE", "KEY_FILE", "CLIENT_CA_FILE")}
+    tokens = {
+        "EXAMPLE_JWKS_FILE": str(tmp_path / "jwks.json"),
+        "EXAMPLE_DENY_LIST_FILE": str(tmp_path / "denied.json"),
+    }
+    certificates = {**tls, "EXAMPLE_PRINCIPALS_FILE": str(tmp_path / "principals.json")}
+    for ways in (tokens, certificates, tokens | certificates):
+        assert isinstance(startup.authorizer(settings(**ways)), Authenticated)
+
+
+def test_in_production_callers_say_who_they_are_on_the_loopback_too() -> None:
+    with pytest.raises(SettingsError, match="EXAMPLE_JWKS_FILE or EXAMPLE_PRINCIPALS_FILE is required"):
+        startup.authorizer(settings(KEYBRIDGE_ENV="production"))
+
+
+def test_a_file_of_authentication_that_is_missing_stops_the_start_and_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match=r"The JWKS file .*absent can't be read: No such file"):
+        startup.authorizer(settings(EXAMPLE_JWKS_FILE=str(tmp_path / "absent")))
 
 
 async def test_a_server_starts_with_the_largest_sizes_that_the_settings_take() -> None:

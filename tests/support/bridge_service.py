@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 from prometheus_client import CollectorRegistry
 
+from bridgeservice import tenancy
 from bridgeservice.accounts import Accounts
 from bridgeservice.cancellation import Cancellation
 from bridgeservice.directory import Directory
@@ -151,7 +152,8 @@ async def running(
     servicer = BridgeServicer(identity, use_cases, exchanges.catalogue, tokens, order_params=order_params)
     contract = pb.DESCRIPTOR.services_by_name["TradingBridge"]
     server = Server(
-        [Service(contract, around(servicer))], replace(quick(), max_concurrent_rpcs=10_000, **options)
+        [Service(contract, around(servicer), tenancy=tenancy.of)],
+        replace(quick(), max_concurrent_rpcs=10_000, **options),
     )
     await server.start()
     await server.set_serving()

@@ -2,13 +2,15 @@
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import grpc
 import pytest
 
-from servicekit.errors import Unavailable
+from servicekit.errors import StartupError, Unavailable
+from servicekit.rpc.bearer import bearer
 from servicekit.rpc.call import Call
 from servicekit.rpc.client import ChannelOptions, connect, is_read, service_config
 from servicekit.values import Address
@@ -232,3 +234,32 @@ async def test_a_channel_tells_its_state() -> None:
         await asyncio.wait_for(channel.wait_for_state_change(grpc.ChannelConnectivity.IDLE), 10)
         await asyncio.wait_for(channel.channel_ready(), 10)
         assert channel.get_state() is grpc.ChannelConnectivity.READY
+
+
+async def test_a_token_goes_along_and_a_renewed_one_instead(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("first\n")
+    heard: list[str | None] = []
+
+    async def answer(_request: Any, call: Call) -> Any:
+        heard.append(call.header("authorization"))
+        return Echo()
+
+    async with (
+        serving(Probe(answer)) as server,
+        connect(f"127.0.0.1:{server.port}", metadata=bearer(file, timedelta(0))) as channel,
+    ):
+        stub = channel.stub(ProbeStub)
+        await stub.GetEcho(Echo())
+        file.write_text("the second")
+        await stub.GetEcho(Echo())
+        file.write_text("second\n")
+        await stub.GetEcho(Echo())
+    assert heard == ["Bearer first", "Bearer first", "Bearer second"]
+
+
+@pytest.mark.parametrize("text", ["", "\n", "two tokens", "t\u00f6ken", "a\nb"])
+def test_a_file_without_one_token_stops_the_start(tmp_path: Path, text: str) -> None:
+    (tmp_path / "token").write_text(text)
+    with pytest.raises(StartupError, match="it should hold one token and nothing else"):
+        bearer(tmp_path / "token")
