@@ -96,9 +96,6 @@ def authorizer(settings: ServiceSettings) -> Authorizer:
         ways = f"{settings.variable('jwks_file')} or {settings.variable('principals_file')}"
         if settings.environment == "production":
             raise SettingsError(f"{ways} is required: in production callers have to say who they are.")
-        _log.warning(
-            "callers are not asked who they are: whoever is on this machine may do everything", to_ask=ways
-        )
         return Open()
     tokens = None
     if settings.jwks_file is not None:
@@ -127,6 +124,10 @@ async def serving(
             address = settings.listen.with_port(server.port)
             announce_ready(str(address))
             _log.info("serving", address=str(address), tls=settings.tls_cert_file is not None)
+            if not settings.authenticates:
+                _log.warning(
+                    "callers are not asked who they are: whoever is on this machine may do everything"
+                )
             async with followed(ready, server, settings.readiness_interval) if ready else nullcontext():
                 yield stop
             _log.info("stopping", reason=stop.reason)

@@ -81,11 +81,18 @@ def test_every_option_of_the_server_comes_from_its_setting(tmp_path: Path) -> No
     assert (options.max_request_bytes, options.max_metadata_bytes) == (9000, 10000)
 
 
-def test_on_the_loopback_nobody_has_to_say_who_he_is_and_the_log_says_so(output: io.StringIO) -> None:
-    assert isinstance(startup.authorizer(settings()), Open)
-    [line] = lines(output)
-    assert line["event"].startswith("callers are not asked who they are")
-    assert line["to_ask"] == "EXAMPLE_JWKS_FILE or EXAMPLE_PRINCIPALS_FILE"
+@pytest.mark.parametrize("asked", [False, True])
+async def test_where_nobody_has_to_say_who_he_is_the_log_says_so(
+    output: io.StringIO, tmp_path: Path, asked: bool
+) -> None:
+    Issuer().write(tmp_path / "jwks.json")
+    loaded = settings(**({"EXAMPLE_JWKS_FILE": str(tmp_path / "jwks.json")} if asked else {}))
+    assert isinstance(startup.authorizer(loaded), Open) is not asked
+    metrics = Metrics()
+    async with startup.serving(server_of(loaded, metrics), loaded, metrics):
+        pass
+    told = [each for each in lines(output) if each["event"].startswith("callers are not asked who they are")]
+    assert len(told) == (0 if asked else 1)
 
 
 def test_the_files_of_the_settings_say_who_is_let_in(tmp_path: Path) -> None:
