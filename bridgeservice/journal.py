@@ -103,9 +103,10 @@ class Journal:
         async with self.database.autocommit() as connection:
             return await claims.request_cancel(connection, order.id, lease)
 
-    async def forget_cancel(self, order: Order) -> None:
+    async def leave_open(self, order: Order) -> None:
+        """The exchange will not end it, or say more of it, and is not asked any more."""
         async with self.database.autocommit() as connection:
-            await claims.forget_cancel(connection, order.id)
+            await claims.leave_open(connection, order.id)
 
     async def postpone(self, order: Order, pause: timedelta) -> None:
         """Nothing was learnt of it."""

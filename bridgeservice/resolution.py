@@ -63,9 +63,11 @@ class Resolution:
                 order = await self._find_out(claimed, connector)
             if order.state is OrderState.OPEN and order.cancel_requested_at is not None:
                 order = await self._end(order, claimed, connector)
+            elif order is claimed.order:  # it is open, and may not be for long
+                order = await self._look_again(claimed, connector)
         except KeybridgeError as error:
             if order.state is OrderState.OPEN and not isinstance(error, _PASSING):
-                await self._journal.forget_cancel(order)
+                await self._journal.leave_open(order)
             else:
                 await self._journal.postpone(order, _pause(claimed))
             raise
@@ -93,6 +95,13 @@ class Resolution:
             return Outcome(OrderState.REJECTED, NOT_PLACED, missed=True)
         soon = left if left > timedelta(0) else _FIRST_PAUSE
         return Outcome(OrderState.UNKNOWN, order.reason, min(_pause(claimed), soon), missed=True)
+
+    async def _look_again(self, claimed: Claimed, connector: Connector) -> Order:
+        reference = claimed.order.reference
+        answer = await self._sessions.ask(connector, lambda session: session.order(reference))
+        if answer is None:
+            raise NotFound(f"{connector.exchange} has no such order.", reason="ORDER_NOT_FOUND")
+        return await self._journal.write(claimed.order, told(answer, _pause(claimed)))
 
     async def _end(self, order: Order, claimed: Claimed, connector: Connector) -> Order:
         """Ask for the end of an order, and then what it came to: only that is believed."""

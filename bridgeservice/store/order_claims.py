@@ -78,8 +78,8 @@ async def request_cancel(connection: AsyncConnection, order_id: UUID, lease: tim
     return claimed[0] if claimed else None
 
 
-async def forget_cancel(connection: AsyncConnection, order_id: UUID) -> None:
-    """The exchange will not end the order, and nobody asks it to any more."""
+async def leave_open(connection: AsyncConnection, order_id: UUID) -> None:
+    """Nobody asks about an open order any more, nor for its end: the exchange will not have it."""
     statement = update(_table).where(_table.id == order_id, _table.state == OrderState.OPEN)
     await connection.execute(statement.values(cancel_requested_at=None, next_check_at=None))
 

@@ -29,6 +29,7 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
+    or_,
     select,
     update,
 )
@@ -38,7 +39,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.dml import ReturningInsert
 
 from bridgeservice import models
-from bridgeservice.enums import OrderState
+from bridgeservice.enums import OrderState, OrderType, TimeInForce
 from bridgeservice.order_records import NOT_ENDED, UNSETTLED, Draft, Filter, Order, Outcome
 from bridgeservice.rules import Ruling
 from servicekit.database.pages import fetch_page
@@ -55,14 +56,21 @@ OPEN: Final = _table.state.in_(
 # The row's own account, also where a row is what an INSERT returns: there SQLAlchemy would join the table once more.
 _OWN: ColumnElement[UUID] = literal_column("bridge.orders.account_id", Uuid())
 _NAME = select(_accounts.account_name).where(_accounts.id == _OWN).scalar_subquery()
-COLUMNS: Final[tuple[Any, ...]] = (
-    *(_table.id, _table.account_id, _NAME.label("account_name"), _table.connector_name),
-    *(_table.exchange, _table.environment, _table.body_hash, _table.exchange_order_id),
-    *(_table.client_order_id, _table.symbol, _table.side, _table.type, _table.time_in_force),
-    *(_table.amount, _table.price, _table.state, _table.reason, _table.filled, _table.average_price),
-    *(_table.cost, _table.fees, _table.external, _table.cancel_requested_at, _table.check_count),
-    *(_table.created_at, _table.updated_at),
-)
+
+
+def _columns(account_name: ColumnElement[str]) -> tuple[Any, ...]:
+    """All that a record has, in its order."""
+    return (
+        *(_table.id, _table.account_id, account_name.label("account_name"), _table.connector_name),
+        *(_table.exchange, _table.environment, _table.body_hash, _table.exchange_order_id),
+        *(_table.client_order_id, _table.symbol, _table.side, _table.type, _table.time_in_force),
+        *(_table.amount, _table.price, _table.state, _table.reason, _table.filled, _table.average_price),
+        *(_table.cost, _table.fees, _table.external, _table.cancel_requested_at, _table.check_count),
+        *(_table.created_at, _table.updated_at),
+    )
+
+
+COLUMNS: Final = _columns(_NAME)
 
 
 def record(row: Row[*tuple[Any, ...]] | tuple[Any, ...]) -> Order:
@@ -174,7 +182,7 @@ def _selected(wanted: Filter) -> Select[*tuple[Any, ...]]:
 def _of(account_name: str) -> Select[*tuple[Any, ...]]:
     """Orders of an account. Its id is looked up once, before an index is read with it."""
     account_id = select(_accounts.id).where(_accounts.account_name == account_name).scalar_subquery()
-    return select(*COLUMNS).where(_table.account_id == account_id)
+    return select(*_columns(literal(account_name, Text))).where(_table.account_id == account_id)
 
 
 # Made once, as those of the hot paths are.
@@ -203,7 +211,13 @@ def _writing() -> Update:
     # As text: PostgreSQL wants to know the type of what stands in several places.
     to_state: ColumnElement[str] = bindparam("to_state", type_=Text)
     goes_on = to_state.in_([each.value for each in UNSETTLED])
-    wanted_gone = and_(to_state == OrderState.OPEN.value, _table.cancel_requested_at.is_not(None))
+    # While it is open, nobody is done who wants it gone, nor with one that may not wait in the book.
+    passing = or_(
+        _table.cancel_requested_at.is_not(None),
+        _table.type == OrderType.MARKET,
+        _table.time_in_force.in_([TimeInForce.IOC, TimeInForce.FOK]),
+    )
+    is_checked = or_(goes_on, and_(to_state == OrderState.OPEN.value, passing))
     filled: ColumnElement[Any] = bindparam("told_filled", type_=Numeric)
     return (
         update(_table)
@@ -223,8 +237,7 @@ def _writing() -> Update:
             cost=func.coalesce(bindparam("told_cost", type_=Numeric), _table.cost),
             fees=func.coalesce(bindparam("told_fees", type_=JSONB(none_as_null=True)), _table.fees),
             check_count=_table.check_count + bindparam("missed", type_=Integer),
-            # Whoever wants it gone is not done while it is open.
-            next_check_at=case((goes_on | wanted_gone, CLOCK + bindparam("pause", type_=Interval))),
+            next_check_at=case((is_checked, CLOCK + bindparam("pause", type_=Interval))),
         )
         .returning(*COLUMNS)
     )

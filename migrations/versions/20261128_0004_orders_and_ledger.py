@@ -173,10 +173,10 @@ INDEXES = (
     "CREATE INDEX ix_orders_account ON bridge.orders (account_id, created_at, id) WHERE NOT is_deleted",
     "CREATE INDEX ix_orders_due ON bridge.orders (next_check_at) WHERE next_check_at IS NOT NULL",
     """
-    CREATE INDEX ix_orders_open ON bridge.orders (account_id, connector_name, created_at, id)
+    CREATE INDEX ix_orders_open ON bridge.orders (account_id, created_at, id)
         WHERE state IN ('pending', 'unknown', 'open')
     """,
-    "CREATE INDEX ix_orders_symbol ON bridge.orders (symbol, created_at, id) WHERE NOT is_deleted",
+    "CREATE INDEX ix_orders_symbol ON bridge.orders (account_id, symbol, created_at, id) WHERE NOT is_deleted",
     "CREATE INDEX ix_trades_account ON bridge.trades (account_id, traded_at, id) WHERE NOT is_deleted",
     """
     CREATE INDEX ix_trades_connector ON bridge.trades (account_id, connector_name, traded_at, id)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bridgeservice.enums import OrderSide, OrderState
-from bridgeservice.v1.order_pb2 import ORDER_TYPE_MARKET, Order
+from bridgeservice.v1.order_pb2 import ORDER_TYPE_MARKET, TIME_IN_FORCE_IOC, Order
 from servicekit.database.engine import Database
 from tests.support.bridge_service import connector_request
 from tests.support.fake_orders import Fault
@@ -257,3 +257,27 @@ class TestTheLoop:
         assert state(await trader.look(order)) == "UNKNOWN"
         assert (await trader.row(order))["next_check_at"] is not None
         assert state(await trader.look(order)) == "OPEN"
+
+
+class TestWhatMayNotWait:
+    """A market order, or one that is filled at once or not at all, of which the exchange first said that it has it."""
+
+    @pytest.mark.parametrize(
+        "fields",
+        [{"type": ORDER_TYPE_MARKET, "price": ""}, {"time_in_force": TIME_IN_FORCE_IOC}],
+        ids=["market", "ioc"],
+    )
+    async def test_is_asked_about_again(self, trader: Trader, fields: dict[str, Any]) -> None:
+        order = await trader.place(**fields)
+        assert state(order) == "OPEN"
+        assert state(await trader.look(order)) == "OPEN"
+        trader.book.fill("1")
+        found = await trader.look(order)
+        assert (state(found), found.filled) == ("FILLED", "0.50")
+        assert (await trader.row(order))["next_check_at"] is None
+
+    async def test_is_left_to_reconciliation_where_the_exchange_says_no_more(self, trader: Trader) -> None:
+        order = await trader.place(time_in_force=TIME_IN_FORCE_IOC)
+        trader.book.hidden = True
+        assert state(await trader.look(order)) == "OPEN"
+        assert (await trader.row(order))["next_check_at"] is None

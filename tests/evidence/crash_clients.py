@@ -3,6 +3,7 @@
 import asyncio
 import random
 import secrets
+from collections.abc import Callable
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -21,15 +22,16 @@ Response = TypeVar("Response", pb.AddApiKeyResponse, pb.RotateApiKeyResponse)
 class Line:
     """Where the service is at the moment; whoever calls while it is nowhere waits."""
 
-    def __init__(self) -> None:
-        self._stub: KeyServiceStub | None = None
+    def __init__(self, make_stub: Callable[[grpc.aio.Channel], Any] = KeyServiceStub) -> None:
+        self._make_stub = make_stub
+        self._stub: Any = None
         self._channel: grpc.aio.Channel | None = None
         self._up = asyncio.Event()
 
     async def connect(self, address: str) -> None:
         await self.close()
         self._channel = grpc.aio.insecure_channel(address)
-        self._stub = KeyServiceStub(self._channel)
+        self._stub = self._make_stub(self._channel)
         self._up.set()
 
     def cut(self) -> None:
