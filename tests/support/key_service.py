@@ -151,8 +151,12 @@ async def running(
     master_key: SecretStr | None = None,
     loops: bool = False,
     watch_patience: timedelta = PATIENCE,
+    **options: Any,
 ) -> AsyncIterator[KeyService]:
-    """KeyService on a database at head. Where it is given no bridge, none is there; nor are its loops, unasked."""
+    """KeyService on a database at head. Where it is given no bridge, none is there; nor are its loops, unasked.
+
+    ``options`` are those of its server.
+    """
     database = Database(DatabaseOptions(url=url, pool_size=pool_size), CONFLICTS)
     try:
         keyring = await open_keyring(database, [master_key or new_key()])
@@ -195,7 +199,7 @@ async def running(
         )
         servicer = KeyServicer(use_cases, CATALOGUE, PageTokens(keyring))
         contract = pb.DESCRIPTOR.services_by_name["KeyService"]
-        server = Server([Service(contract, servicer)], quick(), authorizer=Credulous())
+        server = Server([Service(contract, servicer)], quick(**options), authorizer=Credulous())
         ending.begins_with(server.draining)
         await server.start()
         await server.set_serving()
