@@ -35,14 +35,21 @@ class Statements:
         self.sent.append((statement, parameters))
 
 
-async def explained(database: Database, work: Callable[[AsyncConnection], Awaitable[object]]) -> list[Plan]:
-    """The plans of all the statements of ``work``, in their order; nothing that they write stays."""
+async def explained(
+    database: Database, work: Callable[[AsyncConnection], Awaitable[object]], *, generic: bool = False
+) -> list[Plan]:
+    """The plans of all the statements of ``work``, in their order; nothing that they write stays.
+
+    ``generic`` are those that do not know the parameters, which PostgreSQL goes over to when a statement is repeated.
+    """
     async with database.transaction() as connection:
         statements = Statements(connection)
         await work(connection)
         await connection.rollback()
         plans = []
         for statement, parameters in statements.sent[:]:
+            if generic:
+                await connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
             plans.append(await _explain(connection, statement, parameters))
             await connection.rollback()
     return plans

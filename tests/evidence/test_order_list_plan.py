@@ -96,7 +96,6 @@ async def test_the_first_and_the_last_page_read_a_pageful_by_an_index(name: str,
     await explain(database, wanted, None)  # what the session reads of the catalogue is not the page's
     first = await explain(database, wanted, None)
     last = await explain(database, wanted, await last_page(database, wanted))
-    print(name, first, last)
     for plan in (first, last):
         assert plan.rows == PAGE + 1
         assert plan.nodes <= {"Limit", "Index Scan"}
