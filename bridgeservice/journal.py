@@ -73,7 +73,12 @@ class Journal:
         return _there(await store.get(self.database.reads, account_name, order_id))
 
     async def page(self, wanted: Filter, *, after: Position | None, size: int) -> Page[Order]:
-        return await store.page(self.database.reads, wanted, after=after, size=size)
+        """The newest first."""
+        reads = self.database.reads
+        account_id = await accounts.find(reads, wanted.account_name)
+        if account_id is None:
+            return Page([], None)
+        return await store.page(reads, account_id, wanted, after=after, size=size)
 
     async def all_open(self, wanted: Filter) -> list[Order]:
         """Those that have not ended, the oldest first."""
@@ -81,7 +86,7 @@ class Journal:
 
     async def knows(self, account_name: str) -> bool:
         """Whether anything was ever ordered in the account."""
-        return await accounts.exists(self.database.reads, account_name)
+        return await accounts.find(self.database.reads, account_name) is not None
 
     async def write(self, order: Order, outcome: Outcome) -> Order:
         """The order with what was learnt of it, or as it is where somebody has learnt more."""

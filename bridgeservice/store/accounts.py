@@ -30,6 +30,8 @@ async def share(connection: AsyncConnection, account_name: str) -> UUID:
     return found
 
 
-async def exists(executor: Executor, account_name: str) -> bool:
+async def find(executor: Executor, account_name: str) -> UUID | None:
+    """The same, if there is one."""
     statement = select(_table.id).where(_table.account_name == account_name)
-    return (await executor.execute(statement)).first() is not None
+    found: UUID | None = (await executor.execute(statement)).scalar_one_or_none()
+    return found

@@ -46,7 +46,7 @@ async def page(
     # The first is the one that leaves the fewest rows, mostly.
     for column, value in filters[1:]:
         query = query.where(column == value)
-    within = filters[0] if filters else None
+    within = filters[:1]
     keyset = (_table.created_at, _table.id)
     return await fetch_page(connection, query, keyset, record, after=after, size=size, within=within)
 

@@ -80,7 +80,7 @@ async def page(
     """The newest first."""
     mine = visible(_table.client_id, limited=caller.limited)
     query = select(*_columns).where(mine).params(parameters(caller))
-    within: Within | None = None if client_id is None else (_table.client_id, client_id)
+    within: list[Within] = [] if client_id is None else [(_table.client_id, client_id)]
     keyset = (_table.created_at, _table.id)
     return await fetch_page(
         connection, query, keyset, _record, after=after, size=size, newest_first=True, within=within
