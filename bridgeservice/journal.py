@@ -68,7 +68,12 @@ class Journal:
         return _there(await store.get(self.database.reads, account_name, order_id))
 
     async def page(self, wanted: Filter, *, after: Position | None, size: int) -> Page[Order]:
-        return await store.page(self.database.reads, wanted, after=after, size=size)
+        """The newest first."""
+        reads = self.database.reads
+        account_id = await accounts.find(reads, wanted.account_name)
+        if account_id is None:
+            return Page([], None)
+        return await store.page(reads, account_id, wanted, after=after, size=size)
 
     async def all_open(self, wanted: Filter) -> list[Order]:
         """Those that have not ended, the oldest first."""

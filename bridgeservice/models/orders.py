@@ -81,6 +81,14 @@ class Order(UuidKey, Timestamps, SoftDelete, Base):
         ),
         CheckConstraint(f"NOT ({_UNSETTLED}) OR next_check_at IS NOT NULL", name="unsettled_is_checked"),
         Index("ix_orders_account", "account_id", "created_at", "id", postgresql_where=text(_LIVE)),
+        Index(
+            "ix_orders_connector",
+            "account_id",
+            "connector_name",
+            "created_at",
+            "id",
+            postgresql_where=text(_LIVE),
+        ),
         Index("ix_orders_symbol", "account_id", "symbol", "created_at", "id", postgresql_where=text(_LIVE)),
         Index(
             "ix_orders_open",

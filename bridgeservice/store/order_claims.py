@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bridgeservice import models
 from bridgeservice.enums import OrderState
 from bridgeservice.order_records import INTERRUPTED, Claimed, Due, Order, Twin
-from bridgeservice.store.orders import CLOCK, COLUMNS, OPEN, record
+from bridgeservice.store.orders import CLOCK, COLUMNS, NAME, OPEN, record
 from servicekit.database.reads import Executor
 
 _table = models.Order
@@ -29,10 +29,9 @@ async def due(executor: Executor) -> list[Due]:
     pending = _table.state == OrderState.PENDING
     first = func.array_agg(aggregate_order_by(_table.id, _table.next_check_at, _table.id))[1]
     statement = (
-        select(_accounts.account_name, _table.connector_name, first, func.bool_or(pending))
-        .join(_accounts)
+        select(NAME, _table.connector_name, first, func.bool_or(pending))
         .where(_DUE)
-        .group_by(_accounts.account_name, _table.connector_name)
+        .group_by(_table.account_id, _table.connector_name)
         .order_by(func.min(_table.next_check_at))
     )
     return [Due(*row) for row in await executor.execute(statement)]

@@ -42,7 +42,7 @@ from bridgeservice import models
 from bridgeservice.enums import OrderState, OrderType, TimeInForce
 from bridgeservice.order_records import NOT_ENDED, UNSETTLED, Draft, Filter, Order, Outcome
 from bridgeservice.rules import Ruling
-from servicekit.database.pages import fetch_page
+from servicekit.database.pages import Within, fetch_page
 from servicekit.database.reads import Executor
 from servicekit.paging import Page, Position
 
@@ -55,7 +55,7 @@ OPEN: Final = _table.state.in_(
 )
 # The row's own account, also where a row is what an INSERT returns: there SQLAlchemy would join the table once more.
 _OWN: ColumnElement[UUID] = literal_column("bridge.orders.account_id", Uuid())
-_NAME = select(_accounts.account_name).where(_accounts.id == _OWN).scalar_subquery()
+NAME: Final = select(_accounts.account_name).where(_accounts.id == _OWN).scalar_subquery()
 
 
 def _columns(account_name: ColumnElement[str]) -> tuple[Any, ...]:
@@ -70,7 +70,7 @@ def _columns(account_name: ColumnElement[str]) -> tuple[Any, ...]:
     )
 
 
-COLUMNS: Final = _columns(_NAME)
+COLUMNS: Final = _columns(NAME)
 
 
 def record(row: Row[*tuple[Any, ...]] | tuple[Any, ...]) -> Order:
@@ -124,22 +124,37 @@ async def get(executor: Executor, account_name: str, order_id: UUID) -> Order | 
     return record(row) if row else None
 
 
-async def page(executor: Executor, wanted: Filter, *, after: Position | None, size: int) -> Page[Order]:
+async def page(
+    executor: Executor, account_id: UUID, wanted: Filter, *, after: Position | None, size: int
+) -> Page[Order]:
     """The newest first."""
+    query = select(*_columns(literal(wanted.account_name, Text))).where(~_table.is_deleted)
+    within: list[Within] = [(_table.account_id, account_id)]
+    filters: list[Within] = [
+        (column, value)
+        for column, value in ((_table.symbol, wanted.symbol), (_table.connector_name, wanted.connector_name))
+        if value
+    ]
+    if wanted.open_only:
+        query = query.where(OPEN)  # which are few, and have an index for all of an account's
+    else:
+        within += filters[:1]
+    for column, value in filters[len(within) - 1 :]:
+        query = query.where(column == value)
+    keyset = (_table.created_at, _table.id)
     return await fetch_page(
-        executor,
-        _selected(wanted),
-        (_table.created_at, _table.id),
-        record,
-        after=after,
-        size=size,
-        newest_first=True,
+        executor, query, keyset, record, after=after, size=size, newest_first=True, within=within
     )
 
 
 async def all_open(executor: Executor, wanted: Filter) -> list[Order]:
     """Those that have not ended, the oldest first."""
-    statement = _selected(wanted).where(OPEN).order_by(_table.created_at, _table.id)
+    statement = _of(wanted.account_name).where(~_table.is_deleted, OPEN)
+    if wanted.connector_name:
+        statement = statement.where(_table.connector_name == wanted.connector_name)
+    if wanted.symbol:
+        statement = statement.where(_table.symbol == wanted.symbol)
+    statement = statement.order_by(_table.created_at, _table.id)
     return [record(row) for row in await executor.execute(statement)]
 
 
@@ -168,15 +183,6 @@ async def write(connection: AsyncConnection, order_id: UUID, outcome: Outcome) -
     }
     row = (await connection.execute(_writing(), values)).one_or_none()
     return record(row) if row else None
-
-
-def _selected(wanted: Filter) -> Select[*tuple[Any, ...]]:
-    query = _of(wanted.account_name).where(~_table.is_deleted)
-    if wanted.connector_name:
-        query = query.where(_table.connector_name == wanted.connector_name)
-    if wanted.symbol:
-        query = query.where(_table.symbol == wanted.symbol)
-    return query.where(OPEN) if wanted.open_only else query
 
 
 def _of(account_name: str) -> Select[*tuple[Any, ...]]:

@@ -171,6 +171,10 @@ CREATE TABLE bridge.risk_rules (
 
 INDEXES = (
     "CREATE INDEX ix_orders_account ON bridge.orders (account_id, created_at, id) WHERE NOT is_deleted",
+    """
+    CREATE INDEX ix_orders_connector ON bridge.orders (account_id, connector_name, created_at, id)
+        WHERE NOT is_deleted
+    """,
     "CREATE INDEX ix_orders_due ON bridge.orders (next_check_at) WHERE next_check_at IS NOT NULL",
     """
     CREATE INDEX ix_orders_open ON bridge.orders (account_id, created_at, id)
