@@ -105,6 +105,6 @@ async def test_the_first_and_the_last_page_read_a_pageful_by_an_index(name: str,
 
 
 async def test_what_is_due_is_found_by_an_index_among_all_orders(database: Database) -> None:
-    plan = await plans.explain(database, order_claims.due)
+    [plan] = await explained(database, order_claims.due)
     assert "Seq Scan" not in plan.nodes
     assert plan.buffers <= SLACK
