@@ -80,6 +80,7 @@ bench: $(INSTALLED) ## Measure: custody beside raw gRPC and asyncpg, the chain o
 	@$(RUN) benchmarks.rpc_chain --uvloop
 	@$(RUN) benchmarks.start
 	@$(RUN) benchmarks.instruments
+	@$(RUN) benchmarks.ledger
 	@$(RUN) benchmarks.connectors
 	@$(RUN) benchmarks.bridge --uvloop
 
