@@ -21,6 +21,7 @@ from bridgeservice.store import external_orders as store
 from bridgeservice.store.reconciliations import Due
 from servicekit import logs
 from servicekit.database.engine import Database
+from servicekit.errors import FailedPrecondition
 
 # An order made elsewhere costs a question to the exchange; the rest is asked about the next time.
 _MOST_UNKNOWN: Final = 50
@@ -56,11 +57,11 @@ class Reconciliation:
         markets = await self._history.markets(due, connector)
         listed = await self._listed(connector, markets)
         await self._learn(due, connector, listed)
+        new_trades, whole = await self._history.read(due, connector, markets)
         there = {(each.symbol, each.id) for each in listed}
         for order in thought_open:
             if order.state is OrderState.OPEN and (order.symbol, order.exchange_order_id) not in there:
                 await self._look_up(order, connector)
-        new_trades, whole = await self._history.read(due, connector, markets)
         await self._learn_of_unknown(due, connector)
         return Found(new_trades, whole)
 
@@ -103,12 +104,14 @@ class Reconciliation:
                     _log.info("found an order that was made elsewhere", exchange=connector.exchange)
 
     async def _look_up(self, order: Order, connector: Connector) -> None:
-        """What became of an order that the exchange does not list any more."""
+        """What became of an order that the exchange does not list any more, beyond what its trades have told."""
+        if (await self._journal.get(order.account_name, order.id)).ended:
+            return
         answer = await self._order(connector, order.reference)
         if answer is not None:
             await self._journal.write(order, told(answer))
         elif datetime.now(UTC) - order.updated_at > _TOO_YOUNG:
-            # Acknowledged, and now the exchange knows nothing of it: it is not on the book, whatever was filled.
+            # Acknowledged, and now neither listed nor known: it is not on the book, whatever was filled.
             await self._journal.write(order, Outcome(OrderState.CANCELED))
 
     async def _learn_of_unknown(self, due: Due, connector: Connector) -> None:
@@ -121,7 +124,13 @@ class Reconciliation:
         await self._learn(due, connector, found)
 
     async def _order(self, connector: Connector, reference: Reference) -> ExchangeOrder | None:
-        return await self._sessions.ask(connector, lambda session: session.order(reference))
+        """One order; None where the exchange knows none, or can't be asked for one."""
+        try:
+            return await self._sessions.ask(connector, lambda session: session.order(reference))
+        except FailedPrecondition as error:
+            if error.reason != "NOT_SUPPORTED":
+                raise
+            return None
 
 
 def _says_more(told_now: ExchangeOrder, order: Order) -> bool:
