@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import CTE, Row, func, insert, literal, select
+from sqlalchemy import CTE, Row, insert, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -28,8 +28,7 @@ _columns: tuple[InstrumentedAttribute[Any], ...] = (
     _table.request_id,
     _table.outcome,
 )
-# By the database's clock, as AddApiKey's events: those of all replicas are listed in the order of their time.
-_insert = insert(_table).values(created_at=func.now())
+_insert = insert(_table)
 
 
 async def record(
