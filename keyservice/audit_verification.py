@@ -196,7 +196,7 @@ def _difference(seal: Seal, found: Batch | None) -> str:
     )
     surplus = (found.event_count if found else 0) - sealed.event_count
     if surplus < 0:
-        return f"{counted(-surplus, 'event')} of {sealed.event_count} {where} {'is' if surplus == -1 else 'are'} missing."
+        return f"Missing {where}: {-surplus} of {counted(sealed.event_count, 'event')}."
     if surplus > 0:
-        return f"{counted(surplus, 'event')} too many {'lies' if surplus == 1 else 'lie'} {where}."
-    return f"One or more of the {sealed.event_count} events {where} are not what they were."
+        return f"Too many {where}: {counted(surplus, 'event')}."
+    return f"Not what it was {where}: at least one of {counted(sealed.event_count, 'event')}."
