@@ -83,7 +83,7 @@ async def open_database(
     try:
         await database.wait_until_reachable(settings.db_start_timeout)
         if settings.migrate_on_start:
-            await migrate.upgrade(url)
+            await migrate.upgrade(url, role_prefix=settings.db_role_prefix)
         await require_schema(database, metadata)
         yield database
     finally:

@@ -39,6 +39,9 @@ VERSION_TABLE = "keybridge_alembic_version"
 ADVISORY_LOCK = 0x6B657962726467
 """Any number that others do not use: the letters "keybrdg"."""
 
+ROLE_PREFIX = "keybridge"
+"""What the names of the database roles begin with, where no setting says otherwise."""
+
 PATIENCE_WITH_ANOTHER = timedelta(minutes=10)
 LOCK_TIMEOUT = timedelta(seconds=10)
 STATEMENT_TIMEOUT = timedelta(minutes=30)
@@ -47,16 +50,23 @@ _LOCK_NOT_AVAILABLE = "55P03"
 _QUERY_CANCELED = "57014"
 
 
-async def upgrade(url: DatabaseUrl, revision: str = "head", *, more_versions: Sequence[Path] = ()) -> None:
+async def upgrade(
+    url: DatabaseUrl,
+    revision: str = "head",
+    *,
+    more_versions: Sequence[Path] = (),
+    role_prefix: str = ROLE_PREFIX,
+) -> None:
     """Migrate up to ``revision``; a database that is there already is left as it is."""
     config = alembic_config(more_versions)
-    await _exclusively(url, config, lambda: command.upgrade(config, revision))
+    config.attributes["role_prefix"] = role_prefix
+    await _run_alembic(url, config, lambda: command.upgrade(config, revision))
 
 
 async def downgrade(url: DatabaseUrl, revision: str, *, more_versions: Sequence[Path] = ()) -> None:
     """Migrate down to ``revision``; ``base`` is the beginning."""
     config = alembic_config(more_versions)
-    await _exclusively(url, config, lambda: command.downgrade(config, revision))
+    await _run_alembic(url, config, lambda: command.downgrade(config, revision))
 
 
 async def draft(url: DatabaseUrl, message: str, versions: Path | None = None) -> Path:
@@ -72,10 +82,21 @@ async def draft(url: DatabaseUrl, message: str, versions: Path | None = None) ->
             command.revision(config, message, autogenerate=True, version_path=where, rev_id=number)
         )
 
-    await _exclusively(url, config, write)
+    await _run_alembic(url, config, write)
     [script] = written
     assert isinstance(script, Script)  # noqa: S101 - one message makes one revision
     return Path(script.path)
+
+
+async def exclusively(url: DatabaseUrl, work: Callable[[Connection], T]) -> T:
+    """``work`` in one transaction, while nobody migrates."""
+
+    def step(connection: Connection) -> T:
+        hold_alone(connection)
+        with connection.begin():
+            return work(connection)
+
+    return await _connected(url, step)
 
 
 async def current(url: DatabaseUrl) -> str | None:
@@ -111,8 +132,8 @@ def current_revision(connection: Connection) -> str | None:
         said = driver_error(error)
         if isinstance(said, asyncpg.InsufficientPrivilegeError):
             raise StartupError(
-                "The revision of the database can't be read: "
-                f"grant SELECT on {VERSION_TABLE} to the service's role."
+                "The revision of the database can't be read: the service's role lacks SELECT on "
+                f"{VERSION_TABLE}, which `keybridge db grants` gives it."
             ) from error
         if isinstance(said, asyncpg.SyntaxOrAccessError):
             raise _unlike_ours() from error
@@ -168,7 +189,7 @@ def migration_engine(url: DatabaseUrl) -> AsyncEngine:
     return create_engine(options, pooled=False)
 
 
-async def _exclusively(url: DatabaseUrl, config: Config, migrate: Callable[[], None]) -> None:
+async def _run_alembic(url: DatabaseUrl, config: Config, migrate: Callable[[], None]) -> None:
     """Lock before alembic is entered: it keeps its state in module globals, which two in one process would
     share."""
 
@@ -218,6 +239,11 @@ def _sentence(error: BaseException, url: DatabaseUrl) -> str:
     if said.sqlstate in {_LOCK_NOT_AVAILABLE, _QUERY_CANCELED}:
         return (
             "The migration gave up because a table that it changes is in use; nothing was changed, try again."
+        )
+    if isinstance(said, asyncpg.InsufficientPrivilegeError):
+        return (
+            f"The account that was used for the database at {url.where} may not change it; migrations and grants "
+            "are for the owner of its tables (see `keybridge db grants`), and services do without MIGRATE_ON_START."
         )
     return (
         f"The migration of the database at {url.where} failed with {type(said).__name__}; it was rolled back."
