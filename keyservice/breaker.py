@@ -43,6 +43,11 @@ class Breaker:
         """Whether the last that was heard is that nobody is there."""
         return self._tripped_by is not None
 
+    @property
+    def absence(self) -> Outcome | None:
+        """What the last call came to that found nobody there; None once somebody was."""
+        return self._tripped_by
+
     def refusal(self) -> Outcome | None:
         """What to answer without asking; None lets this call through, and no other one for a moment."""
         if self._tripped_by is None:
