@@ -37,7 +37,7 @@ async def grants(
         raise SettingsError("--login and --for belong together: which account, and what it is for.")
     if password_file is not None:
         password = read_secret(password_file, "--password-file")
-    verifier = passwords.verifier(password.get_secret_value()) if password else None
+    verifier = passwords.verifier(password.get_secret_value()) if password is not None else None
     async with surroundings(environ, undo) as home:
         roles = Roles.named(config.load(KeyServiceSettings, home.environ).db_role_prefix)
         account = Login(login, getattr(roles, purpose), verifier) if login and purpose else None

@@ -18,9 +18,9 @@ from servicekit.database import migrate
 from servicekit.database.models import Base
 from servicekit.database.url import DatabaseUrl
 from servicekit.errors import StartupError
-from tests.migrations.test_history import write_revision
 from tests.support.old_database import NULLABLE, OldDatabase, plain_connection
 from tests.support.postgres import ThrowAwayPostgres
+from tests.support.revisions import write_revision
 from tests.support.roles import Accounts, make_accounts, new_prefix
 
 assert keyservice.models.METADATA is bridgeservice.models.METADATA is Base.metadata
