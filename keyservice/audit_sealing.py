@@ -26,10 +26,12 @@ _log = logs.get(__name__)
 class AuditSealer:
     """Seals what is complete of the record: nobody can write an event before it any more."""
 
-    def __init__(self, database: Database, keyring: Keyring, *, every: timedelta) -> None:
+    def __init__(self, database: Database, keyring: Keyring, *, every: timedelta, batch: int = BATCH) -> None:
         self._database = database
         self._keyring = keyring
         self._every = every
+        self._most = batch
+        """How many events are put under one seal."""
         self._fence: Fence | None = None
         """A look at the record during which others were writing, so that it has to wait for them."""
         self._seen: Seal | None = None
@@ -76,7 +78,9 @@ class AuditSealer:
         if not (turn.mine and turn.is_past(fence)):
             return 0
         head = await self._head(connection)
-        events = await audit_seals.events(connection, after=_reach(head), up_to=fence.position, size=BATCH)
+        events = await audit_seals.events(
+            connection, after=_reach(head), up_to=fence.position, size=self._most
+        )
         digester = Digester()
         digester.add(events)
         batch = digester.batch()

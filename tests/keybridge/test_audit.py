@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
@@ -12,20 +11,12 @@ from pydantic import SecretStr
 from keybridge import audit
 from keyservice.keyring import Keyring, open_keyring
 from servicekit.database.engine import Database
-from servicekit.database.options import DatabaseOptions
 from servicekit.database.url import DatabaseUrl
 from tests.keybridge.conftest import Done, Here, Start
 from tests.support.audit import add_events, seal_batches
 from tests.support.sealed import dump, execute, new_key
 
 VERIFY = partial(audit.verify, checkpoint=None, since_checkpoint=False)
-
-
-@pytest.fixture
-async def database(database_url: DatabaseUrl) -> AsyncIterator[Database]:
-    database = Database(DatabaseOptions(url=database_url, pool_size=2))
-    yield database
-    await database.close()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from keyservice import audit_sealing
 from keyservice.audit_sealing import AuditSealer
 from keyservice.audit_verification import Proof, verify
 from keyservice.keyring import Keyring, open_keyring, read_keyring
@@ -59,12 +58,9 @@ async def test_what_has_come_since_the_last_turn_is_put_under_one_seal(
     assert (proof.seals, proof.events, proof.unsealed) == (2, 6, 0)
 
 
-async def test_a_turn_that_finds_much_makes_several_seals(
-    database: Database, keyring: Keyring, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(audit_sealing, "BATCH", 4)
+async def test_a_turn_that_finds_much_makes_several_seals(database: Database, keyring: Keyring) -> None:
     await add_events(database, 10)
-    assert await sealer(database, keyring).once() == 10
+    assert await sealer(database, keyring, batch=4).once() == 10
     assert await sealed_counts(database) == [4, 4, 2]
     await proof_of(database, keyring)
 

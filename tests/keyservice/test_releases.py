@@ -17,6 +17,7 @@ from keyservice.v1.client_pb2 import Client
 from servicekit.database.url import DatabaseUrl
 from servicekit.errors import Aborted
 from servicekit.rpc.call import REQUEST_ID
+from tests.support.audit import without_audit_table
 from tests.support.bridges import RunningBridge, refuses, running_bridge
 from tests.support.key_service import PRINCIPAL, KeyService, key_request, new_credentials, refusal, running
 from tests.support.probe import eventually
@@ -224,13 +225,6 @@ async def test_while_the_bridge_is_known_to_be_away_the_loop_sends_nothing_and_r
     assert await releases(service) == before
 
 
-@asynccontextmanager
-async def unable_to_record(service: KeyService) -> AsyncIterator[None]:
-    await service.sql("ALTER TABLE audit_events RENAME TO elsewhere")
-    yield
-    await service.sql("ALTER TABLE elsewhere RENAME TO audit_events")
-
-
 @pytest.mark.parametrize("method", METHODS)
 async def test_what_cannot_be_recorded_is_not_sent(
     service: KeyService, client: Client, bridge: RunningBridge, method: str
@@ -245,7 +239,7 @@ async def test_what_cannot_be_recorded_is_not_sent(
         "UndeleteApiKey": lambda service, key: service.undelete_key(key),
         "UpdateApiKey": lambda service, key: _update(service, key, disabled=False),
     }
-    async with unable_to_record(service):
+    async with without_audit_table(service.database):
         assert (await refusal(again[method](service, key))).code is grpc.StatusCode.INTERNAL
     assert pushed(bridge) == []
 
@@ -257,7 +251,7 @@ async def test_what_the_loop_cannot_record_it_does_not_send(
     bridge.faults.seen.clear()
     await due_at_once(service)
     loop = ConvergenceLoop(service.database, service.convergence, at_once=10)
-    async with unable_to_record(service):
+    async with without_audit_table(service.database):
         with pytest.raises(Exception, match="refused a statement"):
             await loop.once()
     assert pushed(bridge) == []

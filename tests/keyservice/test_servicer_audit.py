@@ -1,7 +1,6 @@
 """The record of who did what: one event for each change, in the transaction of the change, and none without one."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,6 +13,7 @@ from keyservice.v1.api_key_pb2 import ApiKey
 from keyservice.v1.audit_event_pb2 import AuditEvent
 from keyservice.v1.client_pb2 import Client
 from servicekit.rpc.call import REQUEST_ID
+from tests.support.audit import without_audit_table
 from tests.support.key_service import (
     PRINCIPAL,
     KeyService,
@@ -84,13 +84,6 @@ async def contents(service: KeyService) -> list[Any]:
     ]
 
 
-@asynccontextmanager
-async def without_audit_table(service: KeyService) -> AsyncIterator[None]:
-    await service.sql("ALTER TABLE audit_events RENAME TO elsewhere")
-    yield
-    await service.sql("ALTER TABLE elsewhere RENAME TO audit_events")
-
-
 @pytest.mark.parametrize("method", METHODS)
 async def test_every_change_leaves_an_event_that_says_who_what_and_by_which_request(
     service: KeyService, method: str
@@ -121,7 +114,7 @@ async def test_a_change_whose_event_cannot_be_written_does_not_happen(
 ) -> None:
     call, _, _ = await prepared(service, method)
     before = await contents(service)
-    async with without_audit_table(service):
+    async with without_audit_table(service.database):
         assert (await refusal(call())).code is grpc.StatusCode.INTERNAL
     assert await contents(service) == before
     await call()

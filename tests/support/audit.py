@@ -1,13 +1,15 @@
 """An audit record for tests: filled with whatever, and sealed at once."""
 
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import insert
 
 from keyservice import models
-from keyservice.audit_sealing import AuditSealer
+from keyservice.audit_sealing import BATCH, AuditSealer
 from keyservice.keyring import Keyring
 from servicekit.database.engine import Database
 from tests.support.sealed import execute
@@ -29,9 +31,9 @@ async def add_events(database: Database, count: int, **columns: Any) -> None:
         await connection.execute(insert(models.AuditEvent), rows)
 
 
-def sealer(database: Database, keyring: Keyring) -> AuditSealer:
+def sealer(database: Database, keyring: Keyring, *, batch: int = BATCH) -> AuditSealer:
     """One that is told when to seal."""
-    return AuditSealer(database, keyring, every=timedelta(days=1))
+    return AuditSealer(database, keyring, every=timedelta(days=1), batch=batch)
 
 
 async def seal_batches(database: Database, keyring: Keyring, *counts: int) -> None:
@@ -45,3 +47,11 @@ async def seal_batches(database: Database, keyring: Keyring, *counts: int) -> No
 async def skip_positions(database: Database) -> None:
     """As a transaction that was rolled back leaves them."""
     await execute(database, "SELECT nextval('audit_positions')")
+
+
+@asynccontextmanager
+async def without_audit_table(database: Database) -> AsyncIterator[None]:
+    """For so long no event can be written."""
+    await execute(database, "ALTER TABLE audit_events RENAME TO elsewhere")
+    yield
+    await execute(database, "ALTER TABLE elsewhere RENAME TO audit_events")
