@@ -75,8 +75,9 @@ migration: $(INSTALLED) ## Draft a migration from the models: make migration m="
 catalogue: $(INSTALLED) ## Renew the catalogue of exchanges from ccxt.
 	@$(RUN) bridgeservice.exchanges.catalogue --write
 
-bench: $(INSTALLED) ## Measure: custody beside raw gRPC and asyncpg, the chain of interceptors, the start, connectors.
+bench: $(INSTALLED) ## Measure: custody beside raw gRPC and asyncpg, sealing, the chain of interceptors, the start, connectors.
 	@$(RUN) benchmarks.custody
+	@$(RUN) benchmarks.audit
 	@$(RUN) benchmarks.rpc_chain --uvloop
 	@$(RUN) benchmarks.start
 	@$(RUN) benchmarks.instruments

@@ -82,14 +82,14 @@ class Server:
         return time.clock_gettime(~self.pid << 3 | 2)
 
 
-async def load(request: Request) -> int:
+async def load(request: Request, seconds: float = SECONDS_EACH) -> int:
     """Calls with all workers at it for a while: how many it were."""
     calls = 0
     begun = time.perf_counter()
 
     async def work() -> None:
         nonlocal calls
-        while time.perf_counter() - begun < SECONDS_EACH:
+        while time.perf_counter() - begun < seconds:
             await request()
             calls += 1
 
@@ -241,17 +241,24 @@ async def measure(place: Path, url: str, rounds: int) -> None:
             report(them)
 
 
-def main() -> None:
-    logs.configure("warning")
-    rounds = int(sys.argv[1]) if sys.argv[1:] else 12
+@contextmanager
+def private_postgres() -> Iterator[tuple[Path, EmbeddedPostgres]]:
+    """A PostgreSQL with its defaults, and the folder that it is in: both gone afterwards."""
     place = Path(tempfile.mkdtemp(prefix="kb-", dir="/tmp"))
     place.chmod(0o711)
     try:
         with EmbeddedPostgres(place / "home") as postgres:
-            postgres.ensure_database("keybridge")
-            uvloop.run(measure(place, postgres.url("keybridge"), rounds))
+            yield place, postgres
     finally:
         shutil.rmtree(place)
+
+
+def main() -> None:
+    logs.configure("warning")
+    rounds = int(sys.argv[1]) if sys.argv[1:] else 12
+    with private_postgres() as (place, postgres):
+        postgres.ensure_database("keybridge")
+        uvloop.run(measure(place, postgres.url("keybridge"), rounds))
 
 
 if __name__ == "__main__":

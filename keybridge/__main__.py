@@ -4,7 +4,7 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 try:
     import typer
@@ -21,14 +21,17 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-db = typer.Typer(help="The database: its schema.", no_args_is_help=True)
+db = typer.Typer(help="The database: its schema and its roles.", no_args_is_help=True)
 secrets = typer.Typer(help="The master keys that seal credentials.", no_args_is_help=True)
 token = typer.Typer(help="Tokens by which callers prove who they are.", no_args_is_help=True)
+audit = typer.Typer(help="The record of who did what.", no_args_is_help=True)
 app.add_typer(db, name="db")
 app.add_typer(secrets, name="secrets")
 app.add_typer(token, name="token")
+app.add_typer(audit, name="audit")
 
 # A service reads its own arguments, and prints its own help with all of its settings.
+Purpose = Literal["keyservice", "bridgeservice", "migrations"]
 _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -87,6 +90,42 @@ def adopt(
     from keybridge import database
 
     _run(lambda undo: database.adopt(os.environ, typer.echo, undo, old_key_file))
+
+
+@db.command()
+def grants(
+    login: Annotated[
+        str | None, typer.Option(help="An account that is to log in; it is made where there is none.")
+    ] = None,
+    purpose: Annotated[
+        Purpose | None, typer.Option("--for", help="What the account of --login is for.")
+    ] = None,
+    password_file: Annotated[
+        Path | None, typer.Option(help="The file with the account's password. Default: it is asked for.")
+    ] = None,
+    no_password: Annotated[
+        bool, typer.Option(help="Leave the account's password as it is, for one that logs in without.")
+    ] = False,
+) -> None:
+    """Make the database's roles, each with what its service needs and no more; by a superuser, or the owner."""
+    from pydantic import SecretStr
+
+    from keybridge import grants as database_roles
+
+    password = None
+    if login is not None and password_file is None and not no_password:
+        password = SecretStr(typer.prompt(f"Password of {login}", hide_input=True, confirmation_prompt=True))
+    _run(
+        lambda undo: database_roles.grants(
+            os.environ,
+            typer.echo,
+            undo,
+            login=login,
+            purpose=purpose,
+            password=password,
+            password_file=password_file,
+        )
+    )
 
 
 @secrets.command()
@@ -159,6 +198,30 @@ def jwks(key_file: _KeyFile = None) -> None:
     from keybridge import tokens
 
     _run(lambda _: tokens.jwks(os.environ, typer.echo, key_file))
+
+
+@audit.command()
+def verify(
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file that remembers where the record ended, to be kept away from the database: held against"
+            " the record, and renewed when that is intact. Without it a record that was cut off at its end,"
+            " together with its seals, looks whole."
+        ),
+    ] = None,
+    since_checkpoint: Annotated[
+        bool, typer.Option(help="Only what was sealed since the checkpoint.")
+    ] = False,
+) -> None:
+    """Find events that were edited, removed, moved or slipped in. Status 0: intact; 1: not; 2: can't be said."""
+    from keybridge import audit as record
+
+    _run(
+        lambda undo: record.verify(
+            os.environ, typer.echo, undo, checkpoint=checkpoint, since_checkpoint=since_checkpoint
+        )
+    )
 
 
 def _run(command: Command) -> None:

@@ -34,9 +34,10 @@ _PATIENCE = timedelta(seconds=2)
 async def upgrade(environ: Mapping[str, str], say: Say, undo: Undo, revision: str) -> None:
     """Migrate the database of each service, one for both in most cases, and say from where to where."""
     async with surroundings(environ, undo) as home:
-        for url in _databases(home.environ):
+        role_prefix = config.load(KeyServiceSettings, home.environ).db_role_prefix
+        for url in databases(home.environ):
             before = await migrate.current(url)
-            await migrate.upgrade(url, revision)
+            await migrate.upgrade(url, revision, role_prefix=role_prefix)
             after = await migrate.current(url)
             if before == after:
                 say(f"The database at {url.where} is at revision {after} already.")
@@ -48,7 +49,7 @@ async def check(environ: Mapping[str, str], say: Say, undo: Undo) -> int:
     """Say what differs from this release; the exit status is 1 when anything does."""
     differs = False
     async with surroundings(environ, undo) as home:
-        for url, metadata in _databases(home.environ).items():
+        for url, metadata in databases(home.environ).items():
             differences = await _differences(url, metadata)
             for difference in differences:
                 say(difference)
@@ -62,7 +63,7 @@ async def adopt(environ: Mapping[str, str], say: Say, undo: Undo, old_key_file: 
     """Seal an old database's secrets anew, and print the report, which the database keeps."""
     async with surroundings(environ, undo) as home:
         settings = config.load(KeyServiceSettings, home.environ)
-        old_key = _read(old_key_file) if old_key_file else settings.encryption_key
+        old_key = read_secret(old_key_file, "--old-key-file") if old_key_file else settings.encryption_key
         if old_key is None:
             raise SettingsError(
                 "The old key is missing: name its file with --old-key-file, or set ENCRYPTION_KEY."
@@ -76,11 +77,12 @@ async def adopt(environ: Mapping[str, str], say: Say, undo: Undo, old_key_file: 
         say(line)
 
 
-def _read(file: Path) -> SecretStr:
+def read_secret(file: Path, option: str) -> SecretStr:
+    """What the file of an option holds, without the white space around it."""
     try:
         return SecretStr(file.read_text().strip())
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"The file {file} of --old-key-file can't be read.") from error
+        raise SettingsError(f"The file {file} of {option} can't be read.") from error
 
 
 def _line(reached: Progress) -> str:
@@ -88,7 +90,7 @@ def _line(reached: Progress) -> str:
     return f"{reached.adopted + reached.superseded} of {reached.total} API keys adopted{unreadable}"
 
 
-def _databases(environ: Mapping[str, str]) -> dict[DatabaseUrl, list[MetaData]]:
+def databases(environ: Mapping[str, str]) -> dict[DatabaseUrl, list[MetaData]]:
     """Each database that a service uses, and whose tables it is to have: one, unless they were told otherwise."""
     found: dict[DatabaseUrl, list[MetaData]] = {}
     key_settings = config.load(KeyServiceSettings, environ)

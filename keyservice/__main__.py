@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
     # Imported here, because the parent of workers, which runs this file too, must never load gRPC.
     from keyservice.attempts import Attempts
+    from keyservice.audit_sealing import AuditSealer
     from keyservice.balances import Balances
     from keyservice.bridge import Bridge, connect_bridge
     from keyservice.bridge_health import BridgeHealth
@@ -83,6 +84,7 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
             ConvergenceLoop(database, convergence, at_once=settings.bridge_calls_at_once).run,
             BridgeWatch(database, bridge, convergence).run,
             RollingCheck(database, bridge, convergence, every=settings.bridge_check_interval).run,
+            AuditSealer(database, keyring, every=settings.audit_seal_interval).run,
             watching.tell_others,
             watching.listen,
         )

@@ -35,7 +35,7 @@ _log = logs.get(__name__)
 class Converge(Protocol):
     """Takes a key to the bridge: also one that counts as configured, because the bridge was seen not to hold it."""
 
-    async def __call__(self, key: ApiKey, *, timeout: timedelta) -> ApiKey:
+    async def __call__(self, caller: Caller, key: ApiKey, *, timeout: timedelta) -> ApiKey:
         """The key as it is known to be after the bridge was given this long."""
         ...
 
@@ -101,7 +101,7 @@ class Balances:
         found |= await self._ask(configured, max_age, self._time(until))
         lost = [key for key in keys if self._can_be_repaired(found[key.id])]
         if lost:
-            found |= await self._repair_and_ask(lost, max_age, self._time(until))
+            found |= await self._repair_and_ask(caller, lost, max_age, self._time(until))
         return ClientBalances([found[key.id] for key in keys])
 
     async def _ask(
@@ -136,7 +136,7 @@ class Balances:
         return found.status is ReadStatus.NOT_FOUND or not found.key.configured
 
     async def _repair_and_ask(
-        self, lost: Sequence[ApiKey], max_age: timedelta, time: timedelta
+        self, caller: Caller, lost: Sequence[ApiKey], max_age: timedelta, time: timedelta
     ) -> dict[UUID, KeyBalances]:
         """Have the keys pushed again, and ask once more for those that the bridge then holds: all in this time."""
         until = monotonic() + time.total_seconds()
@@ -145,7 +145,7 @@ class Balances:
         async def repair(key: ApiKey) -> ApiKey:
             async with gate:
                 time = timedelta(seconds=until - monotonic())
-                return await self._converge(key, timeout=time) if time > _EMPTY else key
+                return await self._converge(caller, key, timeout=time) if time > _EMPTY else key
 
         tried = await asyncio.gather(*(repair(key) for key in lost), return_exceptions=True)
         repaired = [_unless_failed(key, result) for key, result in zip(lost, tried, strict=True)]

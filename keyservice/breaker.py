@@ -18,6 +18,8 @@ PAUSE: Final = timedelta(seconds=1)
 SILENCES: Final = 3
 LONG_ENOUGH: Final = timedelta(seconds=1)
 """A call that had less time than this says nothing by having no answer."""
+LOOKS: Final = 2
+"""How many looks in a row that find nobody it takes, with no answer to anyone in between."""
 NO_ACCOUNT: Final = ""
 """Of a call that is about the bridge as such."""
 _MOST_ACCOUNTS: Final = 10_000
@@ -48,11 +50,18 @@ class Breaker:
         self._clock = clock
         self._silences = 0
         self._silent: _Trip | None = None
+        self._looks_lost = 0
+        self._absence: Outcome | None = None
         self._away: dict[str, _Trip] = {}
 
     def is_away(self, account_name: str) -> bool:
         """Whether the last that was heard is that nobody is there for this account."""
         return self._trip(account_name) is not None
+
+    @property
+    def absence(self) -> Outcome | None:
+        """What says that nobody is there for any account; None once somebody was."""
+        return self._silent.outcome if self._silent else self._absence
 
     def refusal(self, account_name: str) -> Outcome | None:
         """What to answer without asking; None lets this call through, and no other one for a moment."""
@@ -67,8 +76,8 @@ class Breaker:
 
     def answered(self, account_name: str) -> None:
         """Somebody is there for this account; whoever answers for none may be there for all of them again."""
-        self._silences = 0
-        self._silent = None
+        self._silences = self._looks_lost = 0
+        self._silent = self._absence = None
         if account_name == NO_ACCOUNT:
             self._away.clear()
         self._away.pop(account_name, None)
@@ -82,6 +91,11 @@ class Breaker:
             if len(self._away) >= _MOST_ACCOUNTS:
                 self._away.clear()
             self._away[account_name] = trip
+        elif sign is Sign.AWAY:
+            # One look may have met the one of several bridges that is away; nobody answers in between where all are.
+            self._looks_lost += 1
+            if self._looks_lost >= LOOKS:
+                self._absence = outcome
         elif sign is Sign.SILENT and timeout >= LONG_ENOUGH:
             self._silences += 1
             if self._silences >= SILENCES:

@@ -83,6 +83,11 @@ class Bridge:
         """Whether the transport said, last of all, that nobody is there for this account."""
         return self._breaker.is_away(account_name)
 
+    @property
+    def absence(self) -> Outcome | None:
+        """What the transport said, where that is so."""
+        return self._breaker.absence
+
     async def push(
         self, connector: Connector, credentials: Credentials, *, verify: bool, timeout: timedelta
     ) -> Outcome:

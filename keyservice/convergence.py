@@ -1,8 +1,9 @@
 """Convergence: ``converge`` makes the bridge match one key, and nothing else decides what the bridge holds.
 
 It is tried at once when a key changes, while the caller waits, and again by a loop until the bridge has acknowledged
-the key's revision. Whoever calls it holds the claim of the revision; what comes of it is written only into a row
-that still has that revision. No network call is made inside a transaction.
+the key's revision. Whoever calls it holds the claim of the revision, with which it is on record that the credentials
+go to the bridge; what comes of it is written only into a row that still has that revision. No network call is made
+inside a transaction.
 """
 
 import asyncio
@@ -21,11 +22,11 @@ from keyservice.credentials import from_columns
 from keyservice.deadlines import time_for_bridge
 from keyservice.enums import BridgeReason, BridgeState
 from keyservice.keyring import Keyring, KeyUnreadable
-from keyservice.records import ApiKey
+from keyservice.records import ApiKey, Caller
 from keyservice.results import Results
 from keyservice.store import clients
 from keyservice.store import convergence as store
-from keyservice.store.convergence import Result, Seals
+from keyservice.store.convergence import CONVERGENCE, Result, Seals
 from servicekit import logs
 from servicekit.credentials import Credentials
 from servicekit.database.engine import Connection, Database
@@ -81,8 +82,12 @@ class Errand:
     credentials: Credentials | None = field(default=None, repr=False)
     """As the caller gave them, so that nothing has to be opened."""
     verify: bool = False
+    caller: Caller = CONVERGENCE
+    """On whose behalf."""
     urgent: bool = True
     """Whether somebody waits for it."""
+    absence: Outcome | None = None
+    """Where the bridge was known to be away when the key was claimed, so that nothing of it was released."""
 
 
 class Convergence:
@@ -117,6 +122,7 @@ class Convergence:
 
     async def at_once(
         self,
+        caller: Caller,
         key: ApiKey,
         within: Within,
         *,
@@ -132,26 +138,34 @@ class Convergence:
             return Tried(key)
         wait = time_for_bridge(self.inline_wait, within)
         waits = wait > timedelta(0)
-        errand = Errand(key, credentials=credentials, verify=verify)
+        errand = Errand(key, credentials=credentials, verify=verify, caller=caller)
         task = self.start(self._inline(errand, wait if waits else self.inline_wait))
         if not waits:
             return Tried(key)
         left_to_say = _GRACE if within is None else (timedelta(seconds=within) - wait) / 2
         return Tried(await _result_of(task, wait + left_to_say) or key, wait)
 
-    async def retry(self, key: ApiKey, within: Within) -> Tried | None:
+    async def retry(self, caller: Caller, key: ApiKey, within: Within) -> Tried | None:
         """Converge a key now, whatever its state; None while somebody else is at it."""
         async with self._database.autocommit() as connection:
-            claimed = await store.claim(connection, key.id, lease=self.inline_lease)
-        return await self.at_once(claimed.key, within) if claimed else None
+            claimed = await store.claim(connection, caller, key.id, lease=self.inline_lease)
+        return await self.at_once(caller, claimed.key, within) if claimed else None
 
-    async def repair(self, key: ApiKey, *, timeout: timedelta) -> ApiKey:  # noqa: ASYNC109 - the bridge is told
+    async def repair(
+        self,
+        caller: Caller,
+        key: ApiKey,
+        *,
+        timeout: timedelta,  # noqa: ASYNC109 - the bridge is told
+    ) -> ApiKey:
         """Take a key that the bridge was seen not to hold to it, unless somebody does already."""
         async with self._database.autocommit() as connection:
-            claimed = await store.claim(connection, key.id, lease=timeout + _SLACK, revision=key.revision)
+            claimed = await store.claim(
+                connection, caller, key.id, lease=timeout + _SLACK, revision=key.revision
+            )
         if claimed is None:
             return key
-        errand = Errand(claimed.key, claimed.seals)
+        errand = Errand(claimed.key, claimed.seals, caller=caller)
         return await _result_of(self.start(self.converge(errand, timeout)), timeout) or claimed.key
 
     async def converge(self, errand: Errand, wait: timedelta) -> ApiKey | None:
@@ -171,6 +185,11 @@ class Convergence:
         """Store what an exchange lets these very credentials do."""
         async with self._database.autocommit() as connection:
             return await store.keep_permissions(connection, key, permissions)
+
+    @property
+    def absence(self) -> Outcome | None:
+        """What was heard of the bridge, where it is known to be away."""
+        return self._bridge.absence
 
     def start(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         """Work that goes on when whoever asked for it goes away; the end of the service waits for it."""
@@ -220,6 +239,8 @@ class Convergence:
         connector = Connector.of(key)
         if not key.wanted:
             return await self._bridge.remove(connector, timeout=wait)
+        if errand.absence is not None:
+            return errand.absence
         try:
             credentials = errand.credentials or self._opened(key, errand.seals)
         except KeyUnreadable:
@@ -238,11 +259,11 @@ class Convergence:
             # Another key has its connector by now, so it is gone; or it has changed, and this says nothing of it.
             return errand, refused if key.wanted else Outcome()
         async with self._database.autocommit() as connection:
-            claimed = await store.claim(connection, key.id, lease=wait + _SLACK)
+            claimed = await store.claim(connection, errand.caller, key.id, lease=wait + _SLACK)
         if claimed is None:
             return errand, refused
         self._attempts.note(key, refused)
-        renewed = replace(errand, key=claimed.key, seals=claimed.seals)
+        renewed = replace(errand, key=claimed.key, seals=claimed.seals, absence=None)
         if claimed.key.secret_version != key.secret_version:
             renewed = replace(renewed, credentials=None)
         return renewed, await self._ask(renewed, wait)

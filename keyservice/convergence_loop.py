@@ -11,7 +11,6 @@ from typing import Never
 
 from keyservice.convergence import Convergence, Errand
 from keyservice.store import convergence as store
-from keyservice.store.convergence import Claimed
 from servicekit import logs
 from servicekit.database.engine import Database
 from servicekit.errors import KeybridgeError
@@ -53,23 +52,26 @@ class ConvergenceLoop:
             # A claim is a statement: better one for many than one for each that ends.
             self._more = True
             return 0
+        # While nobody is there, what is not sent need not be on record each time.
+        absence = self._convergence.absence
         async with self._database.autocommit() as connection:
-            claimed = await store.claim_due(connection, limit=room, lease=self._convergence.lease)
+            claimed = await store.claim_due(
+                connection, limit=room, lease=self._convergence.lease, releases=absence is None
+            )
         self._more = len(claimed) == room
         for each in claimed:
             self._running += 1
-            self._convergence.start(self._take(each))
+            errand = Errand(each.key, each.seals, urgent=False, absence=absence)
+            self._convergence.start(self._take(errand))
         return len(claimed)
 
-    async def _take(self, claimed: Claimed) -> None:
+    async def _take(self, errand: Errand) -> None:
         try:
-            await self._convergence.converge(
-                Errand(claimed.key, claimed.seals, urgent=False), self._convergence.bridge_timeout
-            )
+            await self._convergence.converge(errand, self._convergence.bridge_timeout)
         except KeybridgeError as error:
             # Its claim expires, and then it is due again.
             _log.warning(
-                "the outcome of an attempt was lost", api_key_id=str(claimed.key.id), reason=error.reason
+                "the outcome of an attempt was lost", api_key_id=str(errand.key.id), reason=error.reason
             )
         finally:
             self._running -= 1

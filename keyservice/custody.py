@@ -87,7 +87,7 @@ class Custody:
             first = await requests.first_result(connection, wanted) if wanted and not added else None
         if added:
             return await self._convergence.at_once(
-                added, within, credentials=order.credentials, verify=order.verify
+                caller, added, within, credentials=order.credentials, verify=order.verify
             )
         if first:
             return Tried(await self.get(caller, first))
@@ -114,7 +114,10 @@ class Custody:
             if rotated is None:
                 raise Aborted("The key was changed by someone else at the same time; try again.")
             await audit.record(connection, caller, "RotateApiKey", client_id=key.client_id, api_key_id=key_id)
-        return await self._convergence.at_once(rotated, within, credentials=credentials, verify=order.verify)
+            await audit.record_release(connection, caller, rotated)
+        return await self._convergence.at_once(
+            caller, rotated, within, credentials=credentials, verify=order.verify
+        )
 
     async def get(self, caller: Caller, key_id: UUID) -> ApiKey:
         return _found(await api_keys.get(self._database.reads, key_id, caller))
@@ -142,10 +145,12 @@ class Custody:
                 await audit.record(
                     connection, caller, "UpdateApiKey", client_id=key.client_id, api_key_id=key_id
                 )
+            if key.revision != before.revision:
+                await audit.record_release(connection, caller, key)
         if key.revision == before.revision:
             self._convergence.tell(key_id)
             return key
-        return (await self._convergence.at_once(key, within)).key
+        return (await self._convergence.at_once(caller, key, within)).key
 
     async def delete(self, caller: Caller, key_id: UUID, within: Within = None) -> ApiKey:
         """Delete softly: the label and the api key are free again. Deleting a deleted key changes nothing."""
@@ -155,7 +160,7 @@ class Custody:
                 return key
             key = await api_keys.delete(connection, key_id, erase=self._erase_at_once, lease=self._lease)
             await audit.record(connection, caller, "DeleteApiKey", client_id=key.client_id, api_key_id=key_id)
-        return (await self._convergence.at_once(key, within)).key
+        return (await self._convergence.at_once(caller, key, within)).key
 
     async def undelete(self, caller: Caller, key_id: UUID, within: Within = None) -> ApiKey:
         """Bring a deleted key back, as long as its credentials have not been erased."""
@@ -176,7 +181,8 @@ class Custody:
             await audit.record(
                 connection, caller, "UndeleteApiKey", client_id=key.client_id, api_key_id=key_id
             )
-        return (await self._convergence.at_once(key, within)).key
+            await audit.record_release(connection, caller, key)
+        return (await self._convergence.at_once(caller, key, within)).key
 
     async def audit_events(
         self, caller: Caller, *, client_id: UUID | None, after: Position | None, size: int

@@ -134,6 +134,17 @@ async def open_keyring(database: Database, keys: Sequence[SecretStr], *, promote
     return await database.run(step)
 
 
+async def read_keyring(database: Database, keys: Sequence[SecretStr]) -> Keyring:
+    """The keyring, for whoever only looks: nothing is written or locked, whatever the order of the keys."""
+    masters = _read(keys)
+    async with database.transaction() as connection:
+        registered = await encryption_keys.registered(connection)
+        if not registered:
+            raise StartupError("This database has never met a master key: KeyService has not run on it yet.")
+        await _require_all_needed(connection, masters, registered)
+        return Keyring(masters, _index_key(masters, registered))
+
+
 def _read(keys: Sequence[SecretStr]) -> tuple[MasterKey, ...]:
     """The keys as such; a sentence names a key by its place in the list, never by anything of it."""
     if not keys:

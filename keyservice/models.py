@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, Sequence, false, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Sequence, SmallInteger, false, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -16,6 +16,9 @@ METADATA = Base.metadata
 
 key_revisions = Sequence("key_revisions", metadata=Base.metadata, data_type=BigInteger)
 """One for all keys, so that revisions also order two keys that held one connector name, one after the other."""
+
+audit_positions = Sequence("audit_positions", metadata=Base.metadata, data_type=BigInteger)
+"""One after the other, so that a position is drawn later than every smaller one."""
 
 LIVE = text("NOT is_deleted")
 
@@ -182,14 +185,24 @@ class Request(Base):
     __table_args__ = (Index("ix_requests_created_at", "created_at"),)
 
 
+# Whoever draws a position has a transaction id by then, which the sealer reckons by: CASE looks at that first. It is
+# spelt as PostgreSQL prints it, because alembic compares the two as texts.
+_POSITION = text("""
+CASE
+    WHEN (pg_current_xact_id() IS NOT NULL) THEN nextval('audit_positions'::regclass)
+    ELSE NULL::bigint
+END""")
+
+
 class AuditEvent(UuidKey, Base):
     """Who did what to which key. Only ever inserted, in the transaction of what it tells of."""
 
     __tablename__ = "audit_events"
 
-    position: Mapped[int] = mapped_column(BigInteger, Identity(always=True), unique=True)
+    position: Mapped[int] = mapped_column(BigInteger, unique=True, server_default=_POSITION)
     """The order of insertion, as nearly as concurrent transactions have one."""
-    created_at: Mapped[datetime] = mapped_column(default=utc_now, server_default=text("now()"))
+    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    """By the database's clock, so that the events of all replicas are listed in the order of their time."""
     principal: Mapped[str]
     action: Mapped[str]
     client_id: Mapped[UUID | None]
@@ -202,4 +215,31 @@ class AuditEvent(UuidKey, Base):
         Index("ix_audit_events_created_at_id", "created_at", "id"),
         Index("ix_audit_events_client", "client_id", "created_at", "id"),
         Index("ix_audit_events_request_id", "request_id"),
+    )
+
+
+class AuditSeal(Base):
+    """A link of the chain that seals the audit record: a batch of events that lie one after the other."""
+
+    __tablename__ = "audit_seals"
+
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    """From 1, without a gap."""
+    encoding: Mapped[int] = mapped_column(SmallInteger)
+    """How the events are written down for the digest, so that later releases can do it otherwise."""
+    first_position: Mapped[int] = mapped_column(BigInteger)
+    last_position: Mapped[int] = mapped_column(BigInteger)
+    event_count: Mapped[int] = mapped_column(BigInteger)
+    digest: Mapped[bytes]
+    """Of all columns of the events, in the order of their positions."""
+    previous_mac: Mapped[bytes]
+    """That of the seal before; zeros in the first one."""
+    mac: Mapped[bytes]
+    """Of all the other columns, by a key that only holders of a master key have."""
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        CheckConstraint("number > 0", name="number_positive"),
+        CheckConstraint("event_count > 0", name="event_count_positive"),
+        CheckConstraint("first_position <= last_position", name="positions_in_order"),
     )

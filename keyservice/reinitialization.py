@@ -52,7 +52,7 @@ class Reinitialization:
             await audit.record(
                 connection, caller, "ReinitializeApiKey", client_id=key.client_id, api_key_id=key_id
             )
-        tried = await self._convergence.retry(key, within)
+        tried = await self._convergence.retry(caller, key, within)
         if tried is not None:
             return tried
         patience = time_for_bridge(self._convergence.inline_wait, within)

@@ -70,6 +70,8 @@ class Results:
             if written.done():  # whoever waited for it was cancelled
                 continue
             key = now.get(result.key.id)
+            if key is not None and key.revision != result.key.revision:
+                key = None  # what another result of the batch says of a later revision
             if key is None and failure is not None:
                 written.set_exception(failure)
             else:

@@ -64,6 +64,9 @@ class KeyServiceSettings(ServiceSettings):
     """In which time each account on the bridge is once held against what it should hold. Much less than the time
     after which the bridge forgets a connector that nobody confirms."""
 
+    audit_seal_interval: PositiveDuration = Field(timedelta(seconds=1), le=_A_DAY)
+    """How often what has come into the audit record is sealed; until then it could be changed unseen."""
+
     listen_database_url: SecretStr | None = None
     """A direct connection to the database, where a pooler stands before the other one: LISTEN needs it."""
 

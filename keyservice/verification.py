@@ -64,7 +64,7 @@ class Verification:
         key = require_in_use(await api_keys.get(self._database.reads, key_id, caller))
         outcome = await self._ask(key, until)
         if outcome.missing:
-            key = await self._convergence.repair(key, timeout=self._time(until))
+            key = await self._convergence.repair(caller, key, timeout=self._time(until))
             outcome = await self._ask(key, until) if key.configured else outcome
         if outcome.reason is not None or outcome.permissions is None:
             raise _refused(outcome)

@@ -14,12 +14,14 @@ from sqlalchemy import Connection
 
 import bridgeservice.models  # noqa: F401 - so that its tables are in the metadata
 import keyservice.models  # noqa: F401 - so that its tables are in the metadata
-from servicekit.database.migrate import hold_alone, migration_engine
+from migrations import privileges
+from migrations.privileges import Roles
+from servicekit.database.migrate import ROLE_PREFIX, hold_alone, migration_engine
 from servicekit.database.models import Base
 from servicekit.database.revisions import VERSION_TABLE
 from servicekit.database.url import url_from_environment
 
-SCHEMAS = frozenset({None, "bridge"})
+SCHEMAS = frozenset({None, privileges.BRIDGE})
 
 
 def include_name(name: str | None, kind: str, _parents: object) -> bool:
@@ -28,7 +30,12 @@ def include_name(name: str | None, kind: str, _parents: object) -> bool:
 
 
 def migrate(connection: Connection) -> None:
-    """Each revision in a transaction of its own: killed half-way, the database is at the one before."""
+    """Each revision in a transaction of its own, with the privileges on what it made: killed half-way, the database
+    is at the one before.
+    """
+    roles = Roles.named(context.config.attributes.get("role_prefix", ROLE_PREFIX))
+    privileges.act_as_owner(connection, roles)
+    connection.commit()
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,
@@ -37,6 +44,7 @@ def migrate(connection: Connection) -> None:
         compare_server_default=True,
         include_schemas=True,
         include_name=include_name,
+        on_version_apply=lambda *, ctx, **_: privileges.grant_again(ctx.connection, roles),
     )
     with context.begin_transaction():
         context.run_migrations()

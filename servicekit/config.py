@@ -164,6 +164,11 @@ class ServiceSettings(BaseSettings):
     ] = None
     """How the connection to the database is encrypted, where no URL is given."""
 
+    db_role_prefix: Annotated[
+        str, Field(pattern=r"^[a-z_][a-z0-9_]{0,40}$"), Named("KEYBRIDGE_DB_ROLE_PREFIX")
+    ] = "keybridge"
+    """What the names of the roles begin with that `keybridge db grants` makes; the same for all who use a database."""
+
     db_pool_size: int = Field(20, ge=1, le=_MOST_CONNECTIONS)
     """How many connections to the database are kept open, per process."""
 

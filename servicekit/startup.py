@@ -56,7 +56,7 @@ async def open_database(
             # Imported only where there is something to migrate: alembic would take a tenth of every start.
             from servicekit.database import migrate
 
-            await migrate.upgrade(database.options.url)
+            await migrate.upgrade(database.options.url, role_prefix=settings.db_role_prefix)
         await require_schema(database, metadata)
         yield database
     finally:

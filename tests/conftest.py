@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.support.logged",
     "tests.support.places",
     "tests.support.postgres",
+    "tests.support.roles",
     "tests.support.service_process",
 ]
 

@@ -8,6 +8,7 @@ from typing import Final
 from keyservice.store import adoption_events, waiting_rows
 from keyservice.store.adoption_events import ADOPT, MIGRATION, POSTPONE, SUPERSEDE, Event
 from servicekit.database.engine import Connection
+from servicekit.wording import counted
 
 _RENAME: Final = "RenameExchange"
 
@@ -30,8 +31,8 @@ class Report:
     def lines(self) -> Iterator[str]:
         """For people to read; no line holds a secret."""
         keys, clients = self.counts.get("TakeOverApiKey", 0), self.counts.get("TakeOverClient", 0)
-        yield f"The migration took over {_number(keys, 'API key')} and {_number(clients, 'client')}."
-        yield f"{_number(self.counts.get(ADOPT, 0), 'API key')} sealed anew."
+        yield f"The migration took over {counted(keys, 'API key')} and {counted(clients, 'client')}."
+        yield f"{counted(self.counts.get(ADOPT, 0), 'API key')} sealed anew."
         yield from _renamings(self.notable)
         for event in self.notable:
             if event.action in _SENTENCES:
@@ -39,7 +40,7 @@ class Report:
         if postponed := self.counts.get(POSTPONE, 0):
             yield _postponed(postponed)
         if self.waiting:
-            yield f"{_number(self.waiting, 'API key')} still waiting for the key that opens them."
+            yield f"{counted(self.waiting, 'API key')} still waiting for the key that opens them."
         if self.under_old_key:
             yield (
                 "The new seals are under the old database's own key, which others may still have: put a new key"
@@ -69,7 +70,7 @@ def _renamings(events: Sequence[Event]) -> Iterator[str]:
         (event.details.get("from", ""), event.details["to"]) for event in events if event.action == _RENAME
     )
     for (before, now), number in sorted(renamed.items()):
-        yield f"The exchange {before!r} of {_number(number, 'API key')} is called {now!r} now."
+        yield f"The exchange {before!r} of {counted(number, 'API key')} is called {now!r} now."
 
 
 def _superseded(event: Event) -> str:
@@ -104,7 +105,7 @@ def _put_away(event: Event) -> str:
 def _postponed(number: int) -> str:
     counts, their = ("counts", "its") if number == 1 else ("count", "their")
     return (
-        f"{_number(number, 'API key')} that the old system had deleted {counts} as deleted since the takeover:"
+        f"{counted(number, 'API key')} that the old system had deleted {counts} as deleted since the takeover:"
         f" KEYSERVICE_ERASE_AFTER from then {their} credentials are erased for good."
     )
 
@@ -135,7 +136,3 @@ _SENTENCES: Final[Mapping[str, Callable[[Event], str]]] = {
 def _columns(names: Sequence[str]) -> str:
     listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
     return f"column{'' if len(names) == 1 else 's'} {listed}"
-
-
-def _number(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

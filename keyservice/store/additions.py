@@ -6,13 +6,13 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CTE, Interval, Select, bindparam, insert, literal, select
+from sqlalchemy import Interval, Select, bindparam, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from keyservice import models
 from keyservice.enums import Environment
 from keyservice.records import ApiKey, Caller
-from keyservice.store import requests, scope
+from keyservice.store import audit, requests, scope
 from keyservice.store.api_keys import COLUMNS, ERASED, Secrets, record
 from keyservice.store.leases import taken
 from keyservice.store.requests import Claim
@@ -50,13 +50,13 @@ class NewKey:
 async def add(
     connection: AsyncConnection, new: NewKey, caller: Caller, claim: Claim | None, lease: timedelta
 ) -> ApiKey | None:
-    """The key, its request id and its audit event in one statement: all of them, or none, when the client is not
+    """The key, its request id and its audit events in one statement: all of them, or none, when the client is not
     there or the request id was used before. For the time of the ``lease`` its adder takes the key to the bridge.
 
     The client's row is locked against a concurrent DeleteClient, which would otherwise leave a live key behind.
     """
     values = new.values() | scope.parameters(caller)
-    values |= {"caller_name": caller.name, "caller_request_id": caller.request_id, "lease": lease}
+    values |= audit.by(caller) | {"lease": lease}
     if claim is not None:
         values |= requests.parameters(claim)
     statement = _addition(limited=caller.limited, claimed=claim is not None)
@@ -81,17 +81,4 @@ def _addition(*, limited: bool, claimed: bool) -> Select[*tuple[Any, ...]]:
     # Here, too, defaults are left to the table: the fewer parameters, the faster.
     filled = insert(_table).from_select([*given, *mark], row, include_defaults=False)
     added = filled.returning(*COLUMNS).cte("added")
-    return select(added).add_cte(_event(added))
-
-
-def _event(added: CTE) -> CTE:
-    event = models.AuditEvent
-    row = select(
-        bindparam("caller_name", type_=event.principal.type),
-        literal("AddApiKey"),
-        bindparam("caller_request_id", type_=event.request_id.type),
-        added.c.client_id,
-        added.c.id,
-    )
-    columns = [event.principal, event.action, event.request_id, event.client_id, event.api_key_id]
-    return insert(event).from_select(columns, row, include_defaults=False).cte("event")
+    return select(added).add_cte(audit.addition(added, given["key_id"]))

@@ -4,12 +4,30 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import CTE, Row, func, insert, literal, select
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    CompoundSelect,
+    Insert,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+    true,
+    union_all,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from keyservice import models
-from keyservice.records import AuditEvent, Caller
+from keyservice.records import ApiKey, AuditEvent, Caller
 from keyservice.store.scope import parameters, visible
 from servicekit.database.pages import Within, fetch_page
 from servicekit.database.reads import Executor
@@ -17,6 +35,8 @@ from servicekit.paging import Page, Position
 
 HOUSEKEEPING: Final = "housekeeping"
 """On whose behalf it is that something happens because it is time."""
+RELEASE: Final = "ReleaseCredentials"
+"""That a key's credentials go to the bridge. It is on record before they are sent, with the claim to send them."""
 
 _table = models.AuditEvent
 _columns: tuple[InstrumentedAttribute[Any], ...] = (
@@ -29,8 +49,11 @@ _columns: tuple[InstrumentedAttribute[Any], ...] = (
     _table.request_id,
     _table.outcome,
 )
-# By the database's clock, as AddApiKey's events: those of all replicas are listed in the order of their time.
-_insert = insert(_table).values(created_at=func.now())
+_insert = insert(_table)
+_keys = models.ExchangeApiKey.__table__
+# Who it was that a larger statement tells of.
+_NAME = bindparam("caller_name", type_=_table.principal.type)
+_REQUEST_ID = bindparam("caller_request_id", type_=_table.request_id.type)
 
 
 async def record(
@@ -72,6 +95,57 @@ def housekeeping(done: CTE, action: str) -> CTE:
     row = select(literal(HOUSEKEEPING), literal(action), done.c.client_id, done.c.id)
     columns = [_table.principal, _table.action, _table.client_id, _table.api_key_id]
     return insert(_table).from_select(columns, row, include_defaults=False).cte("events")
+
+
+async def record_release(connection: AsyncConnection, caller: Caller, key: ApiKey) -> None:
+    """That a changed key's credentials go to the bridge, if it is one that belongs there and has any."""
+    row = _release(_keys.c).where(_keys.c.id == key.id, _keys.c.revision == key.revision)
+    await connection.execute(_insert_each(row), by(caller))
+
+
+def release(claimed: CTE) -> CTE:
+    """The same inside a larger statement, for each key of ``claimed``; ``by`` has the parameters."""
+    return _insert_each(_release(claimed.c)).cte("releases")
+
+
+def addition(added: CTE, key_id: ColumnElement[Any]) -> CTE:
+    """Inside the statement that adds a key: that it was added, and that its credentials go to the bridge."""
+    told = [
+        (literal("AddApiKey"), literal_column("'{}'::jsonb", JSONB), true()),
+        (literal(RELEASE), _revision(added.c), key_id.is_not(None)),
+    ]
+    rows = [
+        select(_NAME, action, _REQUEST_ID, added.c.client_id, added.c.id, details).where(so)
+        for action, details, so in told
+    ]
+    return _insert_each(union_all(*rows)).cte("events")
+
+
+def by(caller: Caller) -> dict[str, str]:
+    """Who it was, as parameters of a statement with ``release`` or ``addition`` in it."""
+    return {_NAME.key: caller.name, _REQUEST_ID.key: caller.request_id}
+
+
+def _release(key: ReadOnlyColumnCollection[str, ColumnElement[Any]]) -> Select[*tuple[Any, ...]]:
+    goes = and_(key.deleted_at.is_(None), ~key.disabled, key.key_id.is_not(None))
+    return select(_NAME, literal(RELEASE), _REQUEST_ID, key.client_id, key.id, _revision(key)).where(goes)
+
+
+def _revision(key: ReadOnlyColumnCollection[str, ColumnElement[Any]]) -> ColumnElement[Any]:
+    return func.jsonb_build_object(literal_column("'revision'"), key.revision)
+
+
+def _insert_each(rows: Select[*tuple[Any, ...]] | CompoundSelect[*tuple[Any, ...]]) -> Insert:
+    columns = [
+        _table.principal,
+        _table.action,
+        _table.request_id,
+        _table.client_id,
+        _table.api_key_id,
+        _table.details,
+    ]
+    # Defaults are left to the table: those of two tables in one statement would be bound under one name.
+    return _insert.from_select(columns, rows, include_defaults=False)
 
 
 async def page(

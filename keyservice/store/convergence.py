@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
@@ -36,13 +36,17 @@ from keyservice import models
 from keyservice.bridge_records import Permissions
 from keyservice.credentials import FIELDS
 from keyservice.enums import BridgeReason, BridgeState
-from keyservice.records import ApiKey
+from keyservice.records import ApiKey, Caller
+from keyservice.store import audit
 from keyservice.store.api_keys import COLUMNS, record
 from keyservice.store.bridge_states import AFRESH, CLOCK, UNCHANGED, UNDER_WAY, WAITS, WANTED
 from keyservice.store.leases import due, taken
 from servicekit.database.reads import Prepared, Reads
 
 _table = models.ExchangeApiKey
+CONVERGENCE: Final = Caller("convergence")
+"""On whose behalf it is that keys go to the bridge for which nobody waits."""
+
 _sealed = (_table.key_id, *(getattr(_table, name) for name in FIELDS))
 
 
@@ -79,23 +83,39 @@ class Result:
         return self.state in (BridgeState.CONFIGURED, BridgeState.REMOVED)
 
 
-async def claim_due(connection: AsyncConnection, *, limit: int, lease: timedelta) -> list[Claimed]:
-    """At most ``limit`` rows that are due, those first that have waited longest; nobody else gets them meanwhile."""
-    rows = await connection.execute(_due_claim(), {"most": limit, "lease": lease})
+async def claim_due(
+    connection: AsyncConnection, *, limit: int, lease: timedelta, releases: bool
+) -> list[Claimed]:
+    """At most ``limit`` rows that are due, those first that have waited longest; nobody else gets them meanwhile.
+
+    That their credentials go to the bridge is on record with it, if the claim ``releases`` them. Otherwise they must
+    not go.
+    """
+    values = {"most": limit, "lease": lease} | audit.by(CONVERGENCE)
+    rows = await connection.execute(_due_claim(releases=releases), values)
     return [_claimed(tuple(row)) for row in rows]
 
 
 async def claim(
-    connection: AsyncConnection, key_id: UUID, *, lease: timedelta, revision: int | None = None
+    connection: AsyncConnection,
+    caller: Caller,
+    key_id: UUID,
+    *,
+    lease: timedelta,
+    revision: int | None = None,
 ) -> Claimed | None:
-    """One row whatever it waits for, unless it is under way or has another revision by now."""
+    """One row whatever it waits for, unless it is under way or has another revision by now; that its credentials go
+    to the bridge is on record with it.
+    """
     statement = (
         update(_table).where(_table.id == key_id, ~UNDER_WAY).values(AFRESH | taken(lease) | UNCHANGED)
     )
     statement = statement.values(bridge_state=case((WANTED, BridgeState.PENDING), else_=BridgeState.REMOVING))
     if revision is not None:
         statement = statement.where(_table.revision == revision)
-    row = (await connection.execute(statement.returning(*COLUMNS, *_sealed))).one_or_none()
+    claimed = statement.returning(*COLUMNS, *_sealed).cte("claimed")
+    query = select(claimed).add_cte(audit.release(claimed))
+    row = (await connection.execute(query, audit.by(caller))).one_or_none()
     return _claimed(tuple(row)) if row else None
 
 
@@ -174,7 +194,7 @@ async def keep_permissions(
 
 
 @cache
-def _due_claim() -> Update:
+def _due_claim(*, releases: bool) -> Select[*tuple[Any, ...]]:
     waiting = (
         select(_table.id)
         .where(WAITS, _table.next_attempt_at <= func.now())
@@ -184,12 +204,14 @@ def _due_claim() -> Update:
         .cte("waiting")
     )
     values = taken(bindparam("lease", type_=Interval)) | UNCHANGED
-    return (
+    claimed = (
         update(_table)
         .where(_table.id == waiting.c.id)
         .values(values | {"bridge_reason": None, "attempt_count": _table.attempt_count + 1})
         .returning(*COLUMNS, *_sealed)
+        .cte("claimed")
     )
+    return select(claimed).add_cte(audit.release(claimed)) if releases else select(claimed)
 
 
 @cache

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
+import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.script import Script
@@ -32,6 +33,9 @@ _log = logs.get(__name__)
 ADVISORY_LOCK = 0x6B657962726467
 """Any number that others do not use: the letters "keybrdg"."""
 
+ROLE_PREFIX = "keybridge"
+"""What the names of the database roles begin with, where no setting says otherwise."""
+
 PATIENCE_WITH_ANOTHER = timedelta(minutes=10)
 LOCK_TIMEOUT = timedelta(seconds=10)
 STATEMENT_TIMEOUT = timedelta(minutes=30)
@@ -40,9 +44,16 @@ _LOCK_NOT_AVAILABLE = "55P03"
 _QUERY_CANCELED = "57014"
 
 
-async def upgrade(url: DatabaseUrl, revision: str = "head", *, more_versions: Sequence[Path] = ()) -> None:
+async def upgrade(
+    url: DatabaseUrl,
+    revision: str = "head",
+    *,
+    more_versions: Sequence[Path] = (),
+    role_prefix: str = ROLE_PREFIX,
+) -> None:
     """Migrate up to ``revision``; a database that is there already is left as it is."""
     config = alembic_config(more_versions)
+    config.attributes["role_prefix"] = role_prefix
     await _exclusively(url, config, lambda: command.upgrade(config, revision), known(more_versions))
 
 
@@ -69,6 +80,17 @@ async def draft(url: DatabaseUrl, message: str, versions: Path | None = None) ->
     [script] = written
     assert isinstance(script, Script)  # noqa: S101 - one message makes one revision
     return Path(script.path)
+
+
+async def exclusively(url: DatabaseUrl, work: Callable[[Connection], T]) -> T:
+    """``work`` in one transaction, while nobody migrates."""
+
+    def step(connection: Connection) -> T:
+        hold_alone(connection)
+        with connection.begin():
+            return work(connection)
+
+    return await _connected(url, step)
 
 
 async def current(url: DatabaseUrl) -> str | None:
@@ -162,6 +184,11 @@ def _sentence(error: BaseException, url: DatabaseUrl) -> str:
     if said.sqlstate in {_LOCK_NOT_AVAILABLE, _QUERY_CANCELED}:
         return (
             "The migration gave up because a table that it changes is in use; nothing was changed, try again."
+        )
+    if isinstance(said, asyncpg.InsufficientPrivilegeError):
+        return (
+            f"The account that was used for the database at {url.where} may not change it; migrations and grants "
+            "are for the owner of its tables (see `keybridge db grants`), and services do without MIGRATE_ON_START."
         )
     return (
         f"The migration of the database at {url.where} failed with {type(said).__name__}; it was rolled back."

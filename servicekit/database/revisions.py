@@ -58,8 +58,8 @@ def current_revision(connection: Connection) -> str | None:
         said = driver_error(error)
         if isinstance(said, asyncpg.InsufficientPrivilegeError):
             raise StartupError(
-                "The revision of the database can't be read: "
-                f"grant SELECT on {VERSION_TABLE} to the service's role."
+                "The revision of the database can't be read: the service's role lacks SELECT on "
+                f"{VERSION_TABLE}, which `keybridge db grants` gives it."
             ) from error
         if isinstance(said, asyncpg.SyntaxOrAccessError):
             raise _unlike_ours() from error

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from bridgeservice.v1.credentials_pb2 import Credentials
 from keyservice import models
 from keyservice.keyring import Keyring, KeyUnreadable
+from keyservice.store.audit import RELEASE
 from servicekit.database.engine import Database
 from tests.evidence.crash_journal import Journal, Key
 from tests.support.sealed import Row, read_rows
@@ -62,7 +63,7 @@ async def read(database: Database) -> Stored:
             stored.requests.setdefault(row.method, Counter())[str(row.result_id)] += 1
             stored.request_ids.setdefault((row.method, str(row.result_id)), set()).add(str(row.request_id))
         for action, key_id, request_id in await connection.execute(
-            select(event.action, event.api_key_id, event.request_id)
+            select(event.action, event.api_key_id, event.request_id).where(event.action != RELEASE)
         ):
             if key_id is not None:
                 stored.events.setdefault((action, str(key_id)), Counter())[request_id] += 1

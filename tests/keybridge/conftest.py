@@ -17,6 +17,9 @@ import pytest
 
 from keybridge.interruption import Undo
 from servicekit import process
+from servicekit.database.engine import Database
+from servicekit.database.options import DatabaseOptions
+from servicekit.database.url import DatabaseUrl
 
 SECONDS = 60.0
 
@@ -130,3 +133,11 @@ def here(place: Path, capsys: pytest.CaptureFixture[str]) -> Here:
         return Done(status or 0, "".join(f"{line}\n" for line in lines) + capsys.readouterr().err)
 
     return run
+
+
+@pytest.fixture
+async def database(database_url: DatabaseUrl) -> AsyncIterator[Database]:
+    """The database that a command is to be run on, for what comes before and after."""
+    database = Database(DatabaseOptions(url=database_url, pool_size=2))
+    yield database
+    await database.close()

@@ -1,6 +1,5 @@
 """``keybridge secrets rotate``: everything that is sealed moves under another master key, and can be read there."""
 
-from collections.abc import AsyncIterator
 from functools import partial
 from uuid import UUID
 
@@ -10,7 +9,6 @@ from pydantic import SecretStr
 from keybridge import secrets
 from keyservice.keyring import Keyring, open_keyring
 from servicekit.database.engine import Database
-from servicekit.database.options import DatabaseOptions
 from servicekit.database.url import DatabaseUrl
 from tests.keybridge.conftest import Done, Here, Start
 from tests.support.sealed import add_client, add_rows, dump, execute, id_of, new_key, read_rows
@@ -18,13 +16,6 @@ from tests.support.sealed import add_client, add_rows, dump, execute, id_of, new
 ROWS = 7
 ROTATE = partial(secrets.rotate, promote=False)
 PROMOTE = partial(secrets.rotate, promote=True)
-
-
-@pytest.fixture
-async def database(database_url: DatabaseUrl) -> AsyncIterator[Database]:
-    database = Database(DatabaseOptions(url=database_url, pool_size=2))
-    yield database
-    await database.close()
 
 
 @pytest.fixture

@@ -190,7 +190,9 @@ async def test_a_bridge_that_acts_and_does_not_say_so_is_asked_again_and_changes
     assert not key.trading_bridge_configured
     assert held(bridge, key) is not None
     await recovered(service, bridge)
-    claimed = await service.convergence.retry(await service.custody.get(_anybody(), _id(key)), None)
+    claimed = await service.convergence.retry(
+        _anybody(), await service.custody.get(_anybody(), _id(key)), None
+    )
     assert claimed is not None
     assert claimed.key.configured
 
@@ -223,7 +225,7 @@ async def test_the_removal_of_a_key_never_takes_away_another_one_that_has_its_co
     assert "It will be retried" in gone.bridge_status.warning
     await recovered(service, bridge)
     new = await service.add_key(client, label="main")
-    tried = await service.convergence.retry(await service.custody.get(_anybody(), _id(old)), None)
+    tried = await service.convergence.retry(_anybody(), await service.custody.get(_anybody(), _id(old)), None)
     assert tried is not None
     assert tried.key.bridge_state.value == "removed"
     there = held(bridge, new)
@@ -240,7 +242,7 @@ async def test_rotated_credentials_that_are_refused_leave_the_old_ones_in_no_use
     assert rotated.bridge_status.reason == status.BRIDGE_REASON_CREDENTIALS_REJECTED
     assert held(bridge, key) is None
     bridge.faults.clear()
-    tried = await service.convergence.retry(await service.custody.get(_anybody(), _id(key)), None)
+    tried = await service.convergence.retry(_anybody(), await service.custody.get(_anybody(), _id(key)), None)
     assert tried is not None
     assert tried.key.configured
 

@@ -7,9 +7,10 @@ from uuid import UUID
 import pytest
 
 from keyservice.enums import BridgeState
-from keyservice.records import Caller
+from keyservice.records import ApiKey, Caller
 from keyservice.results import Results
 from keyservice.store.convergence import Result
+from keyservice.v1.client_pb2 import Client
 from servicekit.database.engine import Database
 from servicekit.errors import Unavailable
 from tests.support.key_service import KeyService
@@ -55,3 +56,25 @@ async def test_whoever_waits_hears_that_the_database_is_away(result: Result) -> 
 async def test_nobody_waits_for_ever_after_what_nobody_foresaw(result: Result) -> None:
     told = await written(Faulty(RuntimeError("a mistake of ours")), result, result)
     assert [type(each) for each in told] == [asyncio.CancelledError, asyncio.CancelledError]
+
+
+async def test_who_tried_a_revision_that_is_no_more_is_not_told_what_came_of_a_later_one_in_the_same_batch(
+    service: KeyService, client: Client
+) -> None:
+    async def now() -> ApiKey:
+        return await service.custody.get(Caller("a test"), UUID(key.id))
+
+    key = await service.add_key(client)
+    before = await now()
+    await service.rotate_key(key)
+    after = await now()
+    results = Results(service.database)
+    told = await asyncio.gather(
+        *(
+            results.write(Result(each, BridgeState.CONFIGURED, instance_id="a run"), urgent=False)
+            for each in (before, after)
+        )
+    )
+    assert told[0] is None
+    assert told[1] is not None
+    assert (told[1].revision, told[1].configured) == (after.revision, True)

@@ -16,7 +16,7 @@ from google.protobuf.duration_pb2 import Duration
 from bridgeservice.v1 import credentials_pb2
 from bridgeservice.v1 import trading_bridge_pb2 as bridge_pb
 from bridgeservice.v1.portfolio_pb2 import ConnectorStatus
-from keyservice.records import ApiKey
+from keyservice.records import ApiKey, Caller
 from keyservice.v1 import key_balances_pb2
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.client_pb2 import Client
@@ -40,12 +40,12 @@ class House:
     mends: bool = True
     fails_with: Exception | None = None
 
-    async def converge(self, key: ApiKey, *, timeout: timedelta) -> ApiKey:  # noqa: ASYNC109 - Converge's signature
+    async def converge(self, caller: Caller, key: ApiKey, *, timeout: timedelta) -> ApiKey:  # noqa: ASYNC109 - Converge's signature
         """What convergence does, unless a test wants it otherwise."""
         self.repairs.append(key)
         if self.fails_with is not None:
             raise self.fails_with
-        return await self.keys.convergence.repair(key, timeout=timeout) if self.mends else key
+        return await self.keys.convergence.repair(caller, key, timeout=timeout) if self.mends else key
 
     async def add(self, client: Client, exchange: str = "kraken", **fields: Any) -> str:
         """A key that the bridge holds."""
@@ -82,8 +82,8 @@ async def house(database_url: DatabaseUrl, output: io.StringIO) -> AsyncIterator
     async with running_bridge() as bridge:
         made: list[House] = []
 
-        async def converge(key: ApiKey, *, timeout: timedelta) -> ApiKey:  # noqa: ASYNC109 - Converge's signature
-            return await made[0].converge(key, timeout=timeout)
+        async def converge(caller: Caller, key: ApiKey, *, timeout: timedelta) -> ApiKey:  # noqa: ASYNC109 - Converge's signature
+            return await made[0].converge(caller, key, timeout=timeout)
 
         async with key_service.running(
             database_url, bridge_target=bridge.target, bridge_wait=timedelta(seconds=1), converge=converge

@@ -23,25 +23,10 @@ from servicekit.database.models import Base
 from servicekit.database.options import DatabaseOptions
 from servicekit.database.url import DatabaseUrl
 from servicekit.errors import StartupError
+from tests.support.revisions import write_revision
 
 ASIDE = 4711
 """An advisory lock that a test migration waits for while a test holds it."""
-
-REVISION = """
-revision = {revision!r}
-down_revision = {before!r}
-branch_labels = depends_on = None
-
-def upgrade():
-    from alembic import op
-    for statement in {up!r}:
-        op.execute(statement)
-
-def downgrade():
-    from alembic import op
-    for statement in {down!r}:
-        op.execute(statement)
-"""
 
 UPGRADE = """
 import asyncio, sys
@@ -50,11 +35,6 @@ from servicekit.database import migrate
 from servicekit.database.url import parse_url
 asyncio.run(migrate.upgrade(parse_url(sys.argv[1]), more_versions=[Path(path) for path in sys.argv[2:]]))
 """
-
-
-def write_revision(directory: Path, revision: str, before: str, *up: str, down: tuple[str, ...] = ()) -> None:
-    content = REVISION.format(revision=revision, before=before, up=up, down=down)
-    (directory / f"20991231_{revision}_of_a_test.py").write_text(content)
 
 
 @pytest.fixture

@@ -272,8 +272,8 @@ def test_a_role_that_may_not_read_the_revision_is_told_what_to_grant(
     try:
         process = start_service(service, DATABASE_URL=raw_url(replace(database_url, user=role)))
         assert sentence(process, ENVIRONMENT) == (
-            "The revision of the database can't be read: "
-            "grant SELECT on keybridge_alembic_version to the service's role."
+            "The revision of the database can't be read: the service's role lacks SELECT on "
+            "keybridge_alembic_version, which `keybridge db grants` gives it."
         )
     finally:
         postgres_server.sql(f"DROP ROLE {role}")

@@ -1,0 +1,275 @@
+"""Credentials go to the bridge only once that is on record, with who had it done; and not without."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import grpc
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from keyservice.breaker import LOOKS
+from keyservice.convergence_loop import ConvergenceLoop
+from keyservice.store.audit import RELEASE
+from keyservice.v1 import key_service_pb2 as pb
+from keyservice.v1.api_key_pb2 import ApiKey
+from keyservice.v1.client_pb2 import Client
+from servicekit.database.url import DatabaseUrl
+from servicekit.errors import Aborted
+from servicekit.rpc.call import REQUEST_ID
+from tests.support.audit import without_audit_table
+from tests.support.bridges import RunningBridge, refuses, running_bridge
+from tests.support.key_service import PRINCIPAL, KeyService, key_request, new_credentials, refusal, running
+from tests.support.probe import eventually
+
+METADATA = ((PRINCIPAL, "ada"), (REQUEST_ID, "a-request"))
+
+Method = Callable[[KeyService, ApiKey], Awaitable[Any]]
+
+
+@pytest.fixture
+async def bridge() -> AsyncIterator[RunningBridge]:
+    async with running_bridge() as bridge:
+        yield bridge
+
+
+@pytest.fixture
+async def service(database_url: DatabaseUrl, bridge: RunningBridge) -> AsyncIterator[KeyService]:
+    async with running(database_url, bridge_target=bridge.target) as service:
+        yield service
+
+
+def _update(service: KeyService, key: ApiKey, *, disabled: bool) -> Awaitable[Any]:
+    wanted = ApiKey(id=key.id, disabled=disabled)
+    request = pb.UpdateApiKeyRequest(api_key=wanted, update_mask=FieldMask(paths=["disabled"]))
+    return service.stub.UpdateApiKey(request, metadata=METADATA)
+
+
+def _add(service: KeyService, key: ApiKey) -> Awaitable[Any]:
+    request = key_request(Client(id=key.client_id), label="another")
+    return service.stub.AddApiKey(request, metadata=METADATA)
+
+
+def _rotate(service: KeyService, key: ApiKey) -> Awaitable[Any]:
+    request = pb.RotateApiKeyRequest(api_key_id=key.id, credentials=new_credentials())
+    return service.stub.RotateApiKey(request, metadata=METADATA)
+
+
+async def _enable(service: KeyService, key: ApiKey) -> Any:
+    await _update(service, key, disabled=True)
+    return await _update(service, key, disabled=False)
+
+
+async def _undelete(service: KeyService, key: ApiKey) -> Any:
+    await service.delete_key(key)
+    return await service.stub.UndeleteApiKey(pb.UndeleteApiKeyRequest(api_key_id=key.id), metadata=METADATA)
+
+
+def _reinitialize(service: KeyService, key: ApiKey) -> Awaitable[Any]:
+    request = pb.ReinitializeApiKeyRequest(api_key_id=key.id)
+    return service.stub.ReinitializeApiKey(request, metadata=METADATA)
+
+
+METHODS: dict[str, Method] = {
+    "AddApiKey": _add,
+    "RotateApiKey": _rotate,
+    "UpdateApiKey": _enable,
+    "UndeleteApiKey": _undelete,
+    "ReinitializeApiKey": _reinitialize,
+}
+
+
+async def releases(service: KeyService) -> list[tuple[str, str, str, int]]:
+    """Who, by which request, which key at which revision: in their order."""
+    rows = await service.sql(
+        "SELECT principal, request_id, api_key_id::text, details->>'revision' FROM audit_events"
+        " WHERE action = :action AND outcome = 'OK' ORDER BY position",
+        action=RELEASE,
+    )
+    return [(who, request, key, int(revision)) for who, request, key, revision in map(tuple, rows)]
+
+
+def pushed(bridge: RunningBridge) -> list[int]:
+    return [request.revision for request in bridge.faults.requests("AddConnector")]
+
+
+@asynccontextmanager
+async def each_push_is_on_record(service: KeyService, bridge: RunningBridge) -> AsyncIterator[None]:
+    """While a push has not been answered yet, its event is there already."""
+    unrecorded = []
+
+    async def look(request: Any, _call: Any) -> None:
+        recorded = [revision for *_, revision in await releases(service)]
+        if request.revision not in recorded:
+            unrecorded.append(request.revision)
+
+    bridge.faults.before["AddConnector"] = look
+    yield
+    bridge.faults.clear()
+    assert unrecorded == []
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_what_a_caller_has_sent_is_on_record_before_it_is_sent_under_his_name(
+    service: KeyService, client: Client, bridge: RunningBridge, method: str
+) -> None:
+    key = await service.add_key(client)
+    before = len(await releases(service))
+    bridge.faults.seen.clear()
+    async with each_push_is_on_record(service, bridge):
+        answer = await METHODS[method](service, key)
+    assert answer.api_key.trading_bridge_configured
+    [event] = (await releases(service))[before:]
+    assert event == ("ada", "a-request", answer.api_key.id, answer.api_key.revision)
+    assert pushed(bridge) == [answer.api_key.revision]
+
+
+async def test_it_is_listed_with_the_other_events(service: KeyService, client: Client) -> None:
+    key = await service.add_key(client)
+    listed = (await service.stub.ListAuditEvents(pb.ListAuditEventsRequest(client_id=client.id))).events
+    assert {(each.action, each.api_key_id) for each in listed} == {
+        ("CreateClient", ""),
+        ("AddApiKey", key.id),
+        (RELEASE, key.id),
+    }
+
+
+async def test_what_is_taken_away_from_the_bridge_and_what_has_no_credentials_is_no_release(
+    service: KeyService, client: Client
+) -> None:
+    paper = await service.add_key(client, exchange="paper")
+    assert paper.trading_bridge_configured
+    key = await service.add_key(client)
+    count = len(await releases(service))
+    assert count == 1
+    await _update(service, key, disabled=True)
+    await service.rotate_key(key)
+    await service.delete_key(key)
+    await service.undelete_key(key)
+    await _reinitialize(service, paper)
+    assert len(await releases(service)) == count
+
+
+async def test_who_reads_balances_and_thereby_has_a_key_pushed_again_is_named(
+    service: KeyService, client: Client, bridge: RunningBridge
+) -> None:
+    key = await service.add_key(client)
+    await bridge.running.remove(key.connector_name, key.revision, account_name=f"client_{client.id}")
+    before = len(await releases(service))
+    bridge.faults.seen.clear()
+    request = pb.GetBalancesRequest(client_id=client.id)
+    async with each_push_is_on_record(service, bridge):
+        await service.stub.GetBalances(request, metadata=METADATA)
+    events = (await releases(service))[before:]
+    assert events == [("ada", "a-request", key.id, revision) for revision in pushed(bridge)]
+    assert events
+
+
+async def test_a_second_attempt_with_a_new_revision_is_a_second_release(
+    service: KeyService, client: Client, bridge: RunningBridge
+) -> None:
+    seen = 0
+
+    async def once(*_: object) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == 1:
+            raise Aborted("no", reason="STALE_REVISION")
+
+    bridge.faults.before["AddConnector"] = once
+    await _add(service, ApiKey(client_id=client.id))
+    assert [(who, revision) for who, _, _, revision in await releases(service)] == [
+        ("ada", revision) for revision in pushed(bridge)
+    ]
+    assert len(pushed(bridge)) == 2
+
+
+async def due_at_once(service: KeyService) -> None:
+    await service.sql(
+        "UPDATE exchange_api_keys SET bridge_state = 'pending', next_attempt_at = now(), attempt_count = 0"
+    )
+
+
+async def test_what_the_loop_sends_is_on_record_before_under_the_name_of_convergence(
+    service: KeyService, client: Client, bridge: RunningBridge
+) -> None:
+    keys = [await service.add_key(client, label=str(number)) for number in range(5)]
+    before = len(await releases(service))
+    bridge.faults.seen.clear()
+    await due_at_once(service)
+    loop = ConvergenceLoop(service.database, service.convergence, at_once=10)
+    async with each_push_is_on_record(service, bridge):
+        assert await loop.once() == len(keys)
+        await service.convergence.__aexit__()
+    events = (await releases(service))[before:]
+    assert {event[:2] for event in events} == {("convergence", "")}
+    assert sorted(event[2] for event in events) == sorted(key.id for key in keys)
+    assert sorted(revision for *_, revision in events) == sorted(pushed(bridge))
+
+
+async def test_while_the_bridge_is_known_to_be_away_the_loop_sends_nothing_and_records_nothing(
+    service: KeyService, client: Client, bridge: RunningBridge
+) -> None:
+    key = await service.add_key(client)
+    await bridge.stop()
+    await _reinitialize(service, key)
+    for _ in range(LOOKS):
+        await service.bridge.info(timeout=timedelta(seconds=5))
+    assert service.bridge.absence is not None
+    before = await releases(service)
+    await due_at_once(service)
+    await bridge.start()
+    loop = ConvergenceLoop(service.database, service.convergence, at_once=10)
+    assert await loop.once() == 1
+    await service.convergence.__aexit__()
+    assert (await service.get_key(key)).bridge_status.attempt_count == 1
+    assert pushed(bridge)[1:] == []
+    assert await releases(service) == before
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_what_cannot_be_recorded_is_not_sent(
+    service: KeyService, client: Client, bridge: RunningBridge, method: str
+) -> None:
+    key = await service.add_key(client)
+    if method == "UndeleteApiKey":
+        await service.delete_key(key)
+    if method == "UpdateApiKey":
+        await _update(service, key, disabled=True)
+    bridge.faults.seen.clear()
+    again: dict[str, Method] = METHODS | {
+        "UndeleteApiKey": lambda service, key: service.undelete_key(key),
+        "UpdateApiKey": lambda service, key: _update(service, key, disabled=False),
+    }
+    async with without_audit_table(service.database):
+        assert (await refusal(again[method](service, key))).code is grpc.StatusCode.INTERNAL
+    assert pushed(bridge) == []
+
+
+async def test_what_the_loop_cannot_record_it_does_not_send(
+    service: KeyService, client: Client, bridge: RunningBridge
+) -> None:
+    key = await service.add_key(client)
+    bridge.faults.seen.clear()
+    await due_at_once(service)
+    loop = ConvergenceLoop(service.database, service.convergence, at_once=10)
+    async with without_audit_table(service.database):
+        with pytest.raises(Exception, match="refused a statement"):
+            await loop.once()
+    assert pushed(bridge) == []
+    row = await service.row(key)
+    assert row.attempt_count == 0
+    assert await loop.once() == 1
+    await eventually(lambda: len(pushed(bridge)) == 1, "it is sent once it can be recorded")
+    assert UUID(key.id) == row.id
+
+
+async def test_a_refused_attempt_was_a_release_too(
+    service: KeyService, client: Client, bridge: RunningBridge
+) -> None:
+    bridge.faults.before["AddConnector"] = refuses(Aborted("no", reason="BUSY"))
+    key = await service.add_key(client)
+    assert not key.trading_bridge_configured
+    assert [event[2] for event in await releases(service)] == [key.id]
