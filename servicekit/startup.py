@@ -123,11 +123,11 @@ async def serving(
             await server.set_serving()
             address = settings.listen.with_port(server.port)
             announce_ready(str(address))
-            _log.info("serving", address=str(address), tls=settings.tls_cert_file is not None)
             if not settings.authenticates:
                 _log.warning(
                     "callers are not asked who they are: whoever is on this machine may do everything"
                 )
+            _log.info("serving", address=str(address), tls=settings.tls_cert_file is not None)
             async with followed(ready, server, settings.readiness_interval) if ready else nullcontext():
                 yield stop
             _log.info("stopping", reason=stop.reason)
