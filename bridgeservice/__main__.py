@@ -7,14 +7,19 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from uuid import uuid4
 
+from bridgeservice import tenancy
 from bridgeservice.accounts import Accounts
 from bridgeservice.cancellation import Cancellation
+from bridgeservice.dead_man import DeadMan
 from bridgeservice.directory import Directory
 from bridgeservice.exchange_calls import ExchangeCalls
 from bridgeservice.exchanges import plugins
 from bridgeservice.exchanges.exchange import Environment
-from bridgeservice.exchanges.paper import PAPER, paper_provider
+from bridgeservice.exchanges.paper import paper_provider
+from bridgeservice.exchanges.paper_options import PAPER
 from bridgeservice.exchanges.registry import Registry
+from bridgeservice.history import History
+from bridgeservice.history_reading import HistoryReading
 from bridgeservice.housekeeping import Housekeeping
 from bridgeservice.journal import Journal
 from bridgeservice.market_data import MarketData
@@ -22,21 +27,30 @@ from bridgeservice.models import METADATA
 from bridgeservice.order_metrics import OrderMetrics
 from bridgeservice.orders import Orders
 from bridgeservice.portfolio import Portfolios
+from bridgeservice.positions import Positions
 from bridgeservice.prices import Prices
 from bridgeservice.readings import Readings
+from bridgeservice.reconciliation import Reconciliation
+from bridgeservice.reconciliation_loop import ReconciliationLoop, nobody_compares
 from bridgeservice.resolution import Resolution
 from bridgeservice.resolution_loop import ResolutionLoop
-from bridgeservice.rules import NoRules
+from bridgeservice.retention import Retention, Spans
+from bridgeservice.risk import Breaches, Risk
 from bridgeservice.sending import Sending
 from bridgeservice.servicer import BridgeServicer, Identity, UseCases
 from bridgeservice.sessions import Sessions
 from bridgeservice.settings import BridgeServiceSettings
 from bridgeservice.single_flight import SingleFlight
+from bridgeservice.snapshots import Snapshots, Terms
 from bridgeservice.store.instruments import InstrumentStore
+from bridgeservice.store.reconciliations import Pace
 from bridgeservice.v1 import trading_bridge_pb2
 from bridgeservice.verification import Verification
+from bridgeservice.worth import Worth
 from servicekit import command_line, logs, startup
 from servicekit.catalogue import Catalogue
+from servicekit.database.named import names_database
+from servicekit.loops import Loop, background
 from servicekit.metrics import Metrics
 from servicekit.paging import PageTokens, keyed
 from servicekit.rpc.binding import Service
@@ -59,7 +73,7 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
     async with AsyncExitStack() as stack:
         database = ready = None
         # In production the step is taken in any case: it refuses a database that nobody named.
-        if startup.names_database(settings) or settings.environment == "production":
+        if names_database(settings) or settings.environment == "production":
             database = await stack.enter_async_context(
                 startup.open_database(settings, METADATA, name="bridgeservice")
             )
@@ -90,22 +104,50 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
         stack.push_async_callback(flights.close)
         accounts = Accounts(sessions, keep_tombstones=settings.tombstone_ttl)
         prices = Prices(calls, flights)
+        portfolios = Portfolios(accounts, Readings(sessions, flights), prices)
         journal = Journal(database)
         work = await stack.enter_async_context(Work(settings.exchange_timeout))
+        risk = Risk(database, Worth(prices), Breaches(metrics.registry))
         order_metrics = OrderMetrics(metrics.registry)
         sending = Sending(journal, sessions, order_metrics, work, timeout=settings.exchange_timeout)
         resolution = Resolution(
             journal, sessions, order_metrics,
             lease=sending.lease, settling_time=settings.order_settling_time,
         )  # fmt: skip
+        cancellation = Cancellation(accounts, journal, resolution, work)
+        loops: list[Loop] = []
+        uses = nobody_compares
+        if database is not None:
+            history_reading = HistoryReading(database, calls, sessions, backfill=settings.history)
+            reconciliation = Reconciliation(database, journal, sessions, history_reading)
+            often = settings.reconcile_interval
+            pace = Pace(often, 20 * often, lease=20 * settings.exchange_timeout)
+            comparing = ReconciliationLoop(database, accounts, reconciliation, work, pace)
+            resolving = ResolutionLoop(journal, accounts, resolution, work)
+            for listener in (comparing.hear, resolving.hear):
+                accounts.tell(listener)
+            uses = comparing.use
+            terms = Terms(settings.snapshot_interval, settings.snapshot_quote_asset)
+            spans = Spans(settings.order_retention, settings.snapshot_retention)
+            loops += [
+                resolving.run,
+                comparing.run,
+                Snapshots(database, accounts, portfolios, terms).run,
+                Retention(database, spans).run,
+            ]
+            if settings.dead_man_switch is not None:
+                loops.append(DeadMan(database, accounts, sessions, after=settings.dead_man_switch).run)
         use_cases = UseCases(
             accounts,
             Verification(accounts, sessions, flights),
-            Portfolios(accounts, Readings(sessions, flights), prices),
+            portfolios,
             MarketData(calls, flights),
             Directory(exchanges),
-            Orders(accounts, calls, journal, NoRules(), sending),
-            Cancellation(accounts, journal, resolution, work),
+            Orders(accounts, calls, journal, risk, sending, sweeps=cancellation, uses=uses),
+            risk,
+            History(database, accounts, uses),
+            cancellation,
+            Positions(accounts, sessions),
         )
         token_key = settings.page_token_key
         tokens = PageTokens(
@@ -114,20 +156,16 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
         servicer = BridgeServicer(
             identity, use_cases, exchanges.catalogue, tokens, order_params=settings.order_params
         )
-        service = Service(trading_bridge_pb2.DESCRIPTOR.services_by_name["TradingBridge"], servicer)
+        contract = trading_bridge_pb2.DESCRIPTOR.services_by_name["TradingBridge"]
+        service = Service(contract, servicer, tenancy=tenancy.of)
         options = startup.server_options(settings, shares_port=shares_port)
-        server = Server([service], options, metrics=metrics)
+        server = Server([service], options, metrics=metrics, authorizer=startup.authorizer(settings))
         housekeeping = Housekeeping(
             accounts, sessions, prices,
             connector_ttl=settings.connector_ttl, session_idle=settings.session_idle,
         )  # fmt: skip
         stop = await stack.enter_async_context(startup.serving(server, settings, metrics, ready=ready))
-        loops = [housekeeping.run]
-        if database is not None:
-            resolving = ResolutionLoop(journal, accounts, resolution, work)
-            accounts.tell(resolving.hear)
-            loops.append(resolving.run)
-        await stack.enter_async_context(startup.background(*loops))
+        await stack.enter_async_context(background(housekeeping.run, *loops))
         # Only now, so that the bridge serves before ccxt is there; who needs it waits for it.
         exchanges.start()
         await stop.wait()

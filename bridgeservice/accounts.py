@@ -8,7 +8,7 @@ account, or when it was forgotten, the same revision does too: KeyService restor
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from time import monotonic
 
@@ -56,17 +56,20 @@ class Accounts:
     def get(self, name: str) -> Account:
         account = self._accounts.get(name)
         if account is None:
-            raise NotFound(
-                "There is no such account on this bridge.",
-                reason="ACCOUNT_NOT_FOUND",
-                metadata={"account": name},
-            )
+            raise no_such_account(name)
         return account
 
-    def page(self, after: str | None, size: int) -> Page[Account]:
-        """Accounts by name."""
-        names = page_of_names(self._names, after, size)
+    def page(self, after: str | None, size: int, only: Collection[str] | None = None) -> Page[Account]:
+        """Accounts by name: those of these names, if any are given."""
+        names = page_of_names(self._names if only is None else self._present(only), after, size)
         return Page([self._accounts[name] for name in names.rows], names.next)
+
+    def count(self, only: Collection[str] | None = None) -> tuple[int, int]:
+        """How many accounts and connectors there are, of those names if any are given."""
+        if only is None:
+            return self.account_count, self.connector_count
+        accounts = [self._accounts[name] for name in self._present(only)]
+        return len(accounts), sum(len(each.connectors) for each in accounts)
 
     def delete(self, name: str) -> None:
         """Forget an account and its credentials; nothing, where there is none."""
@@ -87,6 +90,11 @@ class Accounts:
                 metadata={"account": account_name, "connector": name},
             )
         return connector
+
+    def names_of_connectors(self, account_name: str) -> list[str]:
+        """Which connectors of an account are held here; none, where there is no such account."""
+        account = self._accounts.get(account_name)
+        return sorted(account.connectors) if account else []
 
     def connectors(self, account_name: str, after: str | None, size: int) -> Page[Connector]:
         """Connectors of an account by name. That they were asked for says that they are wanted."""
@@ -172,6 +180,9 @@ class Accounts:
         self._tombstones.expire()
         return forgotten
 
+    def _present(self, names: Collection[str]) -> list[str]:
+        return sorted(name for name in names if name in self._accounts)
+
     def _drop(self, account: Account, connector: Connector) -> None:
         del account.connectors[connector.name]
         self.connector_count -= 1
@@ -180,6 +191,13 @@ class Accounts:
     def _forget_account(self, account: Account) -> None:
         del self._accounts[account.name]
         del self._names[bisect_left(self._names, account.name)]
+
+
+def no_such_account(name: str) -> NotFound:
+    """What is said of an account that is not there, and of one that its caller is not to know of."""
+    return NotFound(
+        "There is no such account on this bridge.", reason="ACCOUNT_NOT_FOUND", metadata={"account": name}
+    )
 
 
 def _same(one: Connector, other: Connector) -> bool:

@@ -13,10 +13,13 @@ from bridgeservice.order_records import Claimed, Filter, Order
 from bridgeservice.orders import require_account
 from bridgeservice.records import Connector
 from bridgeservice.resolution import ORDER_NOT_OPEN, Resolution
+from servicekit import logs
 from servicekit.errors import FailedPrecondition, KeybridgeError
 from servicekit.work import Work
 
 _AT_ONCE: Final = 10
+
+_log = logs.get(__name__)
 
 
 class Cancellation:
@@ -46,10 +49,20 @@ class Cancellation:
         """Every order that had not ended, as it then is; one that could not be cancelled in time too. Only where none
         could be, and all for the same reason, that is raised.
         """
-        orders = await self._journal.all_open(wanted)
+        orders, failed = await self.try_all(wanted, within=within)
         if not orders:
             await require_account(self._accounts, self._journal, wanted.account_name)
-            return []
+        elif len(failed) == len(orders) and len({each.reason for each in failed}) == 1:
+            raise failed[0]
+        return orders
+
+    async def try_all(
+        self, wanted: Filter, *, within: float | None
+    ) -> tuple[list[Order], list[KeybridgeError]]:
+        """Every order that had not ended, as it then is, and why some of them could not be cancelled."""
+        orders = await self._journal.all_open(wanted)
+        if not orders:
+            return [], []
         places = asyncio.Semaphore(_AT_ONCE)
 
         async def end(order: Order) -> Order | KeybridgeError:
@@ -62,12 +75,23 @@ class Cancellation:
         failed = [
             each for each in answers if isinstance(each, KeybridgeError) and each.reason != ORDER_NOT_OPEN
         ]
-        if len(failed) == len(orders) and len({each.reason for each in failed}) == 1:
-            raise failed[0]
-        return [
+        now = [
             answer if isinstance(answer, Order) else await self._journal.get(order.account_name, order.id)
             for order, answer in zip(orders, answers, strict=True)
         ]
+        return now, failed
+
+    def sweep(self, account_name: str, connector_name: str) -> None:
+        """Cancel all open orders of a connector, or of the account; nobody waits for it."""
+        self._work.start(self._swept(Filter(account_name, connector_name)))
+
+    async def _swept(self, wanted: Filter) -> None:
+        try:
+            orders, failed = await self.try_all(wanted, within=None)
+        except KeybridgeError as error:
+            _log.warning("open orders could not be cancelled", reason=error.reason)
+            return
+        _log.info("cancelled what was open", orders=len(orders), failed=len(failed))
 
     async def _outcome(self, order: Order) -> Order | KeybridgeError:
         """Returned and not raised: there may be nobody left to hear it."""

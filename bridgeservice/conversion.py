@@ -1,15 +1,17 @@
 """Between the contract's messages and what use cases speak of: the only file that knows both."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from bridgeservice import records
+from bridgeservice.amounts import plain
 from bridgeservice.directory import Entry
 from bridgeservice.exchanges import exchange as exchanges
 from bridgeservice.exchanges.exchange import Environment
+from bridgeservice.store.snapshots import Point
 from bridgeservice.v1 import (
     account_pb2,
     balance_pb2,
@@ -18,8 +20,10 @@ from bridgeservice.v1 import (
     environment_pb2,
     exchange_pb2,
     market_pb2,
+    order_pb2,
     permissions_pb2,
     portfolio_pb2,
+    trade_pb2,
 )
 from bridgeservice.validation import Checks
 from servicekit.credentials import Credentials
@@ -59,6 +63,15 @@ def moment(check: Checks, field: str, given: Timestamp) -> datetime:
 def max_age(check: Checks, given: Duration) -> float:
     """In seconds."""
     return check.age("max_age", given.seconds + given.nanos / 1e9)
+
+
+def span(check: Checks, field: str, given: Duration) -> timedelta:
+    """A length of time, which the wire lets be more than there is."""
+    try:
+        return timedelta(seconds=given.seconds, microseconds=given.nanos / 1000)
+    except OverflowError:
+        check.add(field, "is longer than there is time")
+        return timedelta(0)
 
 
 def place_of_time(time: datetime | None) -> bytes | None:
@@ -181,6 +194,39 @@ def market(found: exchanges.Market, exchange_id: str) -> market_pb2.Market:
         max_cost=found.max_cost,
         contract_size=found.contract_size,
     )
+
+
+def point(found: Point) -> portfolio_pb2.PortfolioPoint:
+    return portfolio_pb2.PortfolioPoint(
+        time=found.time,
+        value=plain(found.value),
+        quote_asset=found.quote_asset,
+        balances=[
+            balance_pb2.Balance(asset=asset, **{name: plain(amount) for name, amount in amounts.items()})
+            for asset, amounts in found.balances.items()
+        ],
+        complete=found.complete,
+    )
+
+
+def trade(found: records.Trade) -> trade_pb2.Trade:
+    return trade_pb2.Trade(
+        trade_id=str(found.id),
+        exchange_trade_id=found.exchange_trade_id,
+        order_id=str(found.order_id) if found.order_id else "",
+        symbol=found.symbol,
+        side=f"ORDER_SIDE_{found.side.name}",
+        amount=plain(found.amount),
+        price=plain(found.price),
+        cost=plain(found.cost),
+        fees=fees(found.fees),
+        time=found.traded_at,
+    )
+
+
+def fees(found: Mapping[str, str]) -> list[order_pb2.Fee]:
+    """By asset."""
+    return [order_pb2.Fee(asset=asset, amount=amount) for asset, amount in sorted(found.items())]
 
 
 def _balance(found: exchanges.Balance, within: records.Holding) -> balance_pb2.Balance:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from hmac import compare_digest
 from uuid import UUID
 
+from bridgeservice.needs import required
 from bridgeservice.order_records import (
     Claimed,
     Draft,
@@ -16,12 +17,12 @@ from bridgeservice.order_records import (
     Repetition,
     Twin,
 )
-from bridgeservice.rules import Judge
+from bridgeservice.rules import Judge, Ruling
 from bridgeservice.store import accounts
 from bridgeservice.store import order_claims as claims
 from bridgeservice.store import orders as store
 from servicekit.database.engine import Connection, Database
-from servicekit.errors import AlreadyExists, FailedPrecondition, NotFound
+from servicekit.errors import AlreadyExists, NotFound
 from servicekit.paging import Page, Position
 
 
@@ -33,13 +34,7 @@ class Journal:
 
     @property
     def database(self) -> Database:
-        if self._database is None:
-            raise FailedPrecondition(
-                "Orders are kept in PostgreSQL, and this bridge runs without a database: "
-                "set BRIDGESERVICE_DATABASE_URL.",
-                reason="DATABASE_REQUIRED",
-            )
-        return self._database
+        return required(self._database, "Orders are kept")
 
     async def repeated(self, wish: OrderWish) -> Order | None:
         """The order that this very wish has made before; refuses another one's request id."""
@@ -51,23 +46,23 @@ class Journal:
             wish.repetition,
         )
 
-    async def add(self, draft: Draft, judge: Judge, *, lease: timedelta) -> Order:
-        """The order, committed: it may be sent if it is PENDING and has the draft's id.
+    async def add(self, draft: Draft, judge: Judge, *, lease: timedelta) -> tuple[Order, Ruling]:
+        """The order, committed, and what the rules said: it may be sent if it is PENDING and has the draft's id.
 
         It is REJECTED where a rule says so, and another one where somebody was faster under the same request id.
         """
         name = draft.connector.account_name
 
-        async def work(connection: Connection) -> Order | None:
-            account_id = await accounts.share(connection, name)
-            refused = await judge(connection, account_id)
-            return await store.add(connection, account_id, draft, refused=refused, lease=lease)
+        async def work(connection: Connection) -> tuple[Order | None, Ruling]:
+            account_id = await accounts.hold(connection, name)
+            ruling = await judge(connection, account_id)
+            return await store.add(connection, account_id, draft, ruling, lease=lease), ruling
 
-        added = await self.database.run(work)
-        if added is not None or draft.repetition is None:
-            return _there(added)
-        first = await store.by_request(self.database.reads, name, draft.repetition.request_id)
-        return _there(_the_same(first, draft.repetition))
+        added, ruling = await self.database.run(work)
+        if added is None and draft.repetition is not None:
+            first = await store.by_request(self.database.reads, name, draft.repetition.request_id)
+            added, ruling = _the_same(first, draft.repetition), Ruling()
+        return _there(added), ruling
 
     async def get(self, account_name: str, order_id: UUID) -> Order:
         return _there(await store.get(self.database.reads, account_name, order_id))

@@ -5,11 +5,12 @@ from collections.abc import Collection, Mapping
 from decimal import Decimal, localcontext
 from typing import Final, TypeVar
 
+from bridgeservice import conversion
 from bridgeservice.amounts import EXACT, plain
 from bridgeservice.enums import OrderSide, OrderType, TimeInForce
-from bridgeservice.exchanges.orders import Ticket
+from bridgeservice.exchanges.orders import Position, PositionSide, Ticket
 from bridgeservice.order_records import Order, OrderWish, Repetition
-from bridgeservice.v1 import order_pb2
+from bridgeservice.v1 import order_pb2, position_pb2
 from bridgeservice.v1 import trading_bridge_pb2 as pb
 from bridgeservice.validation import Checks
 
@@ -87,10 +88,25 @@ def order(found: Order) -> order_pb2.Order:
         price=plain(found.price),
         average_price=plain(found.average_price),
         cost=plain(found.cost),
-        fees=[order_pb2.Fee(asset=asset, amount=found.fees[asset]) for asset in sorted(found.fees)],
+        fees=conversion.fees(found.fees),
         external=found.external,
         create_time=found.created_at,
         update_time=found.updated_at,
+    )
+
+
+def position(found: Position) -> position_pb2.Position:
+    return position_pb2.Position(
+        symbol=found.symbol,
+        side="POSITION_SIDE_UNSPECIFIED"
+        if found.side is PositionSide.OTHER
+        else f"POSITION_SIDE_{found.side.name}",
+        amount=found.amount,
+        entry_price=found.entry_price,
+        mark_price=found.mark_price,
+        unrealized_pnl=found.unrealized_pnl,
+        leverage=found.leverage,
+        liquidation_price=found.liquidation_price,
     )
 
 

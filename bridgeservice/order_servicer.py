@@ -4,12 +4,13 @@ from collections.abc import Collection
 from dataclasses import replace
 from uuid import UUID
 
-from bridgeservice import order_conversion
+from bridgeservice import conversion, order_conversion
 from bridgeservice.cancellation import Cancellation
 from bridgeservice.exchange_calls import time_to_answer
 from bridgeservice.list_servicer import ListServicer
 from bridgeservice.order_records import Filter
 from bridgeservice.orders import Orders
+from bridgeservice.positions import Positions, PositionWish
 from bridgeservice.v1 import trading_bridge_pb2 as pb
 from bridgeservice.validation import Checks
 from servicekit import paging
@@ -20,6 +21,7 @@ class OrderServicer(ListServicer):
     """The part of ``BridgeServicer`` that serves orders."""
 
     _orders: Orders
+    _positions: Positions
     _cancellation: Cancellation
     _order_params: Collection[str]
     """What may be said of an order beyond the contract."""
@@ -61,6 +63,25 @@ class OrderServicer(ListServicer):
         return pb.ListOrdersResponse(
             orders=[order_conversion.order(each) for each in page.rows],
             next_page_token=self._tokens.write(paging.packed(page.next), listing),
+        )
+
+    async def ListPositions(self, request: pb.ListPositionsRequest, call: Call) -> pb.ListPositionsResponse:
+        check = Checks()
+        start = request.start_time if request.HasField("start_time") else None
+        wish = PositionWish(
+            account_name=check.name("account_name", request.account_name),
+            connector_name=check.name("connector_name", request.connector_name),
+            symbol=check.symbol("symbol", request.symbol) if request.symbol else "",
+            since=conversion.moment(check, "start_time", start) if start else None,
+        )
+        size = check.page_size(request.page_size)
+        listing, after = self._name(check, request, request.page_token)
+        check.refuse()
+        within = time_to_answer(call.time_remaining())
+        page = await self._positions.page(wish, after=after, size=size, within=within)
+        return pb.ListPositionsResponse(
+            positions=[order_conversion.position(each) for each in page.rows],
+            next_page_token=self._next(page.next, listing),
         )
 
 

@@ -13,8 +13,9 @@ from bridgeservice.exchanges.exchange import Market, MarketType
 from bridgeservice.exchanges.orders import Ticket
 from bridgeservice.journal import Journal
 from bridgeservice.order_records import Draft, Filter, Order, OrderWish
+from bridgeservice.reconciliation_loop import Uses
 from bridgeservice.records import Connector
-from bridgeservice.rules import Rules
+from bridgeservice.rules import Rules, Sweeps
 from bridgeservice.sending import Sending
 from servicekit.errors import InvalidArgument, NotFound, Violation
 from servicekit.paging import Page, Position
@@ -24,9 +25,19 @@ class Orders:
     """What callers may ask of orders but to end them. ``within`` is in seconds."""
 
     def __init__(
-        self, accounts: Accounts, calls: ExchangeCalls, journal: Journal, rules: Rules, sending: Sending
+        self,
+        accounts: Accounts,
+        calls: ExchangeCalls,
+        journal: Journal,
+        rules: Rules,
+        sending: Sending,
+        *,
+        sweeps: Sweeps,
+        uses: Uses,
     ) -> None:
         self._accounts = accounts
+        self._sweeps = sweeps
+        self._uses = uses
         self._calls = calls
         self._journal = journal
         self._rules = rules
@@ -43,7 +54,10 @@ class Orders:
         judge = await self._rules.judge(connector, ticket, market)
         draft = Draft(order_id, connector, ticket, wish.repetition)
         drafted_at = monotonic()
-        order = await self._journal.add(draft, judge, lease=self._sending.lease)
+        order, ruling = await self._journal.add(draft, judge, lease=self._sending.lease)
+        self._uses(wish.account_name)
+        for connector_name in ruling.cancels:
+            self._sweeps.sweep(wish.account_name, connector_name)
         if order.id != order_id or order.state is not OrderState.PENDING:
             return order
         left = None if within is None else max(0, within - (monotonic() - begun))
@@ -55,6 +69,7 @@ class Orders:
     async def page(self, wanted: Filter, *, after: Position | None, size: int) -> Page[Order]:
         """The newest first."""
         page = await self._journal.page(wanted, after=after, size=size)
+        self._uses(wanted.account_name)
         if not page.rows:
             await require_account(self._accounts, self._journal, wanted.account_name)
         return page

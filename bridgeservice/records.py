@@ -4,9 +4,12 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import Enum
 from typing import Generic, TypeVar
+from uuid import UUID
 
+from bridgeservice.enums import OrderSide
 from bridgeservice.exchanges.exchange import Balance, Environment, Permissions
 from servicekit.credentials import Credentials
 
@@ -115,3 +118,30 @@ class Portfolio:
     @property
     def complete(self) -> bool:
         return all(holding.status is ReadStatus.OK for holding in self.holdings)
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """One fill, as it is remembered."""
+
+    id: UUID
+    exchange_trade_id: str
+    order_id: UUID | None
+    """None when the order is from before the connector was first used."""
+    symbol: str
+    side: OrderSide
+    amount: Decimal
+    price: Decimal
+    cost: Decimal
+    fees: Mapping[str, str]
+    """Amounts by asset."""
+    traded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TradeFilter:
+    """Which trades of an account; empty for all."""
+
+    connector_name: str = ""
+    symbol: str = ""
+    since: datetime | None = None

@@ -1,21 +1,29 @@
-"""TradingBridge's RPCs: check, convert, call one use case, convert back. Those for orders have a file of their own."""
+"""TradingBridge's RPCs: check, convert, call one use case, convert back. Those for orders, and for
+what bounds and remembers them, have files of their own.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from bridgeservice import conversion
+from bridgeservice import conversion, tenancy
 from bridgeservice.accounts import Accounts
 from bridgeservice.cancellation import Cancellation
 from bridgeservice.directory import Directory
 from bridgeservice.exchange_calls import time_to_answer
+from bridgeservice.history import History
+from bridgeservice.ledger_servicer import LedgerServicer
 from bridgeservice.market_data import CandleWish, MarketData
 from bridgeservice.order_servicer import OrderServicer
 from bridgeservice.orders import Orders
 from bridgeservice.portfolio import Portfolios, Wish
+from bridgeservice.positions import Positions
 from bridgeservice.records import Connector
+from bridgeservice.risk import Risk
+from bridgeservice.risk_servicer import RiskServicer
 from bridgeservice.v1 import trading_bridge_pb2 as pb
 from bridgeservice.validation import Checks
+from bridgeservice.validation import account_name as _account_name
 from bridgeservice.verification import Verification, warning
 from servicekit.catalogue import Catalogue
 from servicekit.paging import PageTokens
@@ -42,10 +50,13 @@ class UseCases:
     market_data: MarketData
     directory: Directory
     orders: Orders
+    risk: Risk
+    history: History
     cancellation: Cancellation
+    positions: Positions
 
 
-class BridgeServicer(OrderServicer):
+class BridgeServicer(OrderServicer, LedgerServicer, RiskServicer):
     """Serves ``bridgeservice.v1.TradingBridge``; a method that is not here answers UNIMPLEMENTED."""
 
     def __init__(
@@ -64,18 +75,22 @@ class BridgeServicer(OrderServicer):
         self._market_data = use_cases.market_data
         self._directory = use_cases.directory
         self._orders = use_cases.orders
+        self._risk = use_cases.risk
+        self._history = use_cases.history
         self._cancellation = use_cases.cancellation
+        self._positions = use_cases.positions
         self._order_params = order_params
         self._catalogue = catalogue
         self._tokens = tokens
 
-    async def GetBridgeInfo(self, _request: pb.GetBridgeInfoRequest, _call: Call) -> pb.GetBridgeInfoResponse:
+    async def GetBridgeInfo(self, _request: pb.GetBridgeInfoRequest, call: Call) -> pb.GetBridgeInfoResponse:
+        account_count, connector_count = self._accounts.count(tenancy.accounts_of(call))
         return pb.GetBridgeInfoResponse(
             instance_id=self._identity.instance_id,
             start_time=self._identity.start_time,
             version=self._identity.version,
-            account_count=self._accounts.account_count,
-            connector_count=self._accounts.connector_count,
+            account_count=account_count,
+            connector_count=connector_count,
             egress_address=self._identity.egress_address,
         )
 
@@ -98,12 +113,12 @@ class BridgeServicer(OrderServicer):
         account = self._accounts.get(_account_name(request.account_name))
         return pb.GetAccountResponse(account=conversion.account(account, self._identity.instance_id))
 
-    async def ListAccounts(self, request: pb.ListAccountsRequest, _call: Call) -> pb.ListAccountsResponse:
+    async def ListAccounts(self, request: pb.ListAccountsRequest, call: Call) -> pb.ListAccountsResponse:
         check = Checks()
         size = check.page_size(request.page_size)
         listing, after = self._name(check, request, request.page_token)
         check.refuse()
-        page = self._accounts.page(after, size)
+        page = self._accounts.page(after, size, tenancy.accounts_of(call))
         return pb.ListAccountsResponse(
             accounts=[conversion.account(each, self._identity.instance_id) for each in page.rows],
             next_page_token=self._next(page.next, listing),
@@ -129,11 +144,15 @@ class BridgeServicer(OrderServicer):
             revision=check.revision(request.revision),
         )
         check.refuse()
-        if request.verify:
-            held = await self._verification.add(pushed, within=_time(call))
-        else:
+        if not request.verify:
             held = self._accounts.add(pushed)
-        return pb.AddConnectorResponse(connector=conversion.connector(held, self._identity.instance_id))
+            return pb.AddConnectorResponse(connector=conversion.connector(held, self._identity.instance_id))
+        held, permissions = await self._verification.add(pushed, within=_time(call))
+        return pb.AddConnectorResponse(
+            connector=conversion.connector(held, self._identity.instance_id),
+            permissions=conversion.permissions(permissions),
+            warning=warning(permissions),
+        )
 
     async def GetConnector(self, request: pb.GetConnectorRequest, _call: Call) -> pb.GetConnectorResponse:
         found = self._connector(request)
@@ -269,13 +288,6 @@ class BridgeServicer(OrderServicer):
         name = check.name("connector_name", request.connector_name)
         check.refuse()
         return self._accounts.connector(account_name, name)
-
-
-def _account_name(value: str) -> str:
-    check = Checks()
-    name = check.name("account_name", value)
-    check.refuse()
-    return name
 
 
 def _time(call: Call) -> float | None:

@@ -9,7 +9,8 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from bridgeservice.exchanges.options import Options
-from bridgeservice.exchanges.paper import PAPER, STARTING_BALANCES, PaperOptions
+from bridgeservice.exchanges.paper_options import PAPER, STARTING_BALANCES, PaperOptions
+from bridgeservice.validation import LONGEST_ASSET
 from servicekit.catalogue import Catalogue
 from servicekit.config import Address, Duration, PositiveDuration, ServiceSettings, StringList, StringMap
 from servicekit.errors import SettingsError
@@ -69,6 +70,30 @@ class BridgeServiceSettings(ServiceSettings):
 
     session_idle: PositiveDuration = Field(10 * _A_MINUTE, le=_A_DAY)
     """How long a connector stays ready for use once nobody uses it; then it goes back to rest."""
+
+    snapshot_interval: PositiveDuration = Field(timedelta(minutes=15), ge=_A_MINUTE, le=_A_DAY)
+    """How often what each connector holds is remembered, for GetPortfolioHistory; needs a database."""
+
+    snapshot_quote_asset: str = Field("USDT", min_length=1, max_length=LONGEST_ASSET)
+    """The asset in which snapshots are valued."""
+
+    snapshot_retention: PositiveDuration = Field(2 * _A_YEAR, le=20 * _A_YEAR)
+    """How long snapshots are kept."""
+
+    order_retention: PositiveDuration | None = Field(None, le=20 * _A_YEAR)
+    """For how long ended orders, and trades, are shown; without end when it is not set. What is hidden is not deleted,
+    and comes back when this is made longer."""
+
+    reconcile_interval: PositiveDuration = Field(timedelta(seconds=30), ge=timedelta(seconds=1), le=_AN_HOUR)
+    """How often a connector with open orders is compared with its exchange; one without, but that is traded with, a
+    twentieth as often."""
+
+    history: PositiveDuration = Field(timedelta(days=30), le=20 * _A_YEAR)
+    """How far back trades are read from the exchange when a connector is first used."""
+
+    dead_man_switch: PositiveDuration | None = Field(None, ge=timedelta(seconds=10), le=_AN_HOUR)
+    """After which time without a sign of this bridge an exchange that offers it is to cancel a connector's open orders;
+    never when it is not set."""
 
     order_params: StringList = ()
     """What callers may say of an order beyond the contract, by ccxt's names; anything else is refused."""

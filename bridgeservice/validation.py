@@ -68,16 +68,20 @@ class Checks(Violations):
             self.text(field, value, longest=symbols.LONGEST)
         return value
 
-    def symbols(self, values: list[str]) -> list[str]:
+    def symbols(self, values: list[str], field: str = "symbols") -> list[str]:
         """Some markets' names, or none."""
-        if self._few("symbols", values):
+        if self._few(field, values):
             for place, value in enumerate(values):
-                self.symbol(f"symbols[{place}]", value)
+                self.symbol(f"{field}[{place}]", value)
         return values
 
     def asset(self, field: str, value: str) -> str:
         """An asset's code, or none."""
         return self.text(field, value, longest=LONGEST_ASSET)
+
+    def required_asset(self, field: str, value: str) -> str:
+        """An asset's code."""
+        return self.text(field, value, longest=LONGEST_ASSET, required=True)
 
     def depth(self, value: int) -> int:
         """How many levels: as many as a page has."""
@@ -102,3 +106,11 @@ class Checks(Violations):
         if len(values) > MOST_NAMED:
             self.add(field, f"names {len(values)}; at most {MOST_NAMED} are allowed")
         return len(values) <= MOST_NAMED
+
+
+def account_name(value: str) -> str:
+    """The one thing that most requests bring."""
+    check = Checks()
+    name = check.name("account_name", value)
+    check.refuse()
+    return name

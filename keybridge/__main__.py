@@ -2,6 +2,7 @@
 
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -22,8 +23,10 @@ app = typer.Typer(
 )
 db = typer.Typer(help="The database: its schema.", no_args_is_help=True)
 secrets = typer.Typer(help="The master keys that seal credentials.", no_args_is_help=True)
+token = typer.Typer(help="Tokens by which callers prove who they are.", no_args_is_help=True)
 app.add_typer(db, name="db")
 app.add_typer(secrets, name="secrets")
+app.add_typer(token, name="token")
 
 # A service reads its own arguments, and prints its own help with all of its settings.
 _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -97,6 +100,65 @@ def rotate(
     from keybridge import secrets as master_keys
 
     _run(lambda undo: master_keys.rotate(os.environ, typer.echo, undo, promote=promote))
+
+
+_KeyFile = Annotated[
+    Path | None, typer.Option(help="The private key that signs (PEM). Default: the one of keybridge up.")
+]
+_DenyList = Annotated[
+    Path | None, typer.Option("--deny-list", help="The file to write to. Default: the one of keybridge up.")
+]
+
+
+@token.command()
+def mint(
+    role: Annotated[str, typer.Option(help="reader, trader, operator, admin or bridge-writer.")],
+    client: Annotated[
+        list[str], typer.Option(help="A client's id; several times for several, or * for all.")
+    ],
+    ttl: Annotated[str, typer.Option(help="How long it is good for, such as 15m, 1h or 30d.")] = "1h",
+    subject: Annotated[str | None, typer.Option(help="Whom it is for. Default: you.")] = None,
+    audience: Annotated[
+        list[str] | None,
+        typer.Option(help="The services that take it. Default: keyservice and bridgeservice."),
+    ] = None,
+    issuer: Annotated[str, typer.Option(help="Who issues it.")] = "keybridge",
+    key_file: _KeyFile = None,
+) -> None:
+    """Print a token."""
+    from keybridge import tokens
+    from keybridge.identities import AUDIENCES
+
+    wanted = tokens.Wanted(role, client, ttl, subject, audience or AUDIENCES, issuer)
+    _run(lambda _: tokens.mint(os.environ, typer.echo, key_file, wanted))
+
+
+@token.command()
+def revoke(
+    jti: Annotated[str | None, typer.Option(help="The id of one token.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Whose tokens.")] = None,
+    before: Annotated[
+        datetime | None, typer.Option(help="With --subject: those issued before, in UTC. Default: now.")
+    ] = None,
+    deny_list: _DenyList = None,
+) -> None:
+    """Have services refuse a token, or all that somebody was given before some time, though they are good yet."""
+    from keybridge import tokens
+
+    if (jti is None) == (subject is None) or (before is not None and subject is None):
+        raise typer.BadParameter("say either --jti, or --subject and with it, if you like, --before")
+    if jti is not None:
+        _run(lambda _: tokens.revoke_token(os.environ, typer.echo, deny_list, jti))
+    moment = None if before is None else before.replace(tzinfo=UTC)
+    _run(lambda _: tokens.revoke_subject(os.environ, typer.echo, deny_list, subject or "", moment))
+
+
+@token.command()
+def jwks(key_file: _KeyFile = None) -> None:
+    """Print the public part of a signing key, for the services that check its tokens."""
+    from keybridge import tokens
+
+    _run(lambda _: tokens.jwks(os.environ, typer.echo, key_file))
 
 
 def _run(command: Command) -> None:

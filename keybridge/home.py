@@ -1,29 +1,31 @@
-"""KEYBRIDGE_HOME: where the all-in-one keeps what it has of its own, a PostgreSQL and a master key."""
+"""KEYBRIDGE_HOME: where the all-in-one keeps what it has of its own. Here, a PostgreSQL and a master key."""
 
 import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bridgeservice.settings import BridgeServiceSettings
+from keybridge import private_files
 from keybridge.interruption import Undo
 from keyservice.sealing import MasterKey
 from keyservice.settings import KeyServiceSettings
-from servicekit import config, startup
-from servicekit.config import ServiceSettings
+from servicekit import config
+from servicekit.database.named import names_database
 from servicekit.embedded_postgres import EmbeddedPostgres
-from servicekit.errors import StartupError
 
 DATABASE = "keybridge"
 KEYS_VARIABLE = "KEYSERVICE_ENCRYPTION_KEYS_FILE"
 
 
-def home_directory(settings: ServiceSettings, environ: Mapping[str, str]) -> Path:
+def home_directory(environ: Mapping[str, str]) -> Path:
     """KEYBRIDGE_HOME, or the platform's data folder."""
-    return settings.home or default_home(environ, is_root=os.geteuid() == 0, platform=sys.platform)
+    if named := environ.get("KEYBRIDGE_HOME"):
+        return Path(named)
+    return default_home(environ, is_root=os.geteuid() == 0, platform=sys.platform)
 
 
 def default_home(environ: Mapping[str, str], *, is_root: bool, platform: str) -> Path:
@@ -54,10 +56,10 @@ async def surroundings(environ: Mapping[str, str], undo: Undo) -> AsyncIterator[
     settings = config.load(KeyServiceSettings, environ)
     # Here too, so that a wrong setting is told before anything is made or started.
     config.load(BridgeServiceSettings, environ)
-    if startup.names_database(settings):
+    if names_database(settings):
         yield Surroundings(environ, None)
         return
-    home = home_directory(settings, environ)
+    home = home_directory(environ)
     postgres = EmbeddedPostgres(home)
     undo.append(postgres.stop)
     # In a thread, so that signals are heard meanwhile; and waited for in any case, so that it can be stopped.
@@ -79,23 +81,9 @@ def _start(postgres: EmbeddedPostgres) -> None:
 
 
 def _own_key(home: Path) -> Path:
-    """The file with the master key, which is made when there is none. Complete or not at all: what a
-    half-written key sealed could never be opened.
+    """The file with the master key, which is made when there is none: what a half-written one sealed could never be
+    opened.
     """
     file = home / "encryption-keys"
-    if file.exists():
-        return file
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        draft = file.with_suffix(f".{os.getpid()}")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as writing:
-            writing.write(MasterKey.generate() + "\n")
-            writing.flush()
-            os.fsync(writing.fileno())
-        # Unlike a rename, a link never replaces a key that somebody else has made meanwhile.
-        with suppress(FileExistsError):
-            file.hardlink_to(draft)
-        draft.unlink()
-    except OSError as error:
-        raise StartupError(f"The master key can't be kept in {home}: {error.strerror}.") from error
+    private_files.make(file, lambda: f"{MasterKey.generate()}\n")
     return file

@@ -5,6 +5,7 @@ migrates when it starts; one that dies is started again.
 """
 
 import asyncio
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -12,13 +13,16 @@ from datetime import timedelta
 from typing import Never
 
 from bridgeservice.settings import BridgeServiceSettings
-from keybridge.home import Surroundings, surroundings
+from keybridge.home import Surroundings, home_directory, surroundings
+from keybridge.identities import Identities
 from keybridge.interruption import Undo
 from keyservice.settings import KeyServiceSettings
-from servicekit import config, logs, ports, startup
+from servicekit import config, logs, ports
 from servicekit.children import ChildFailed, Command, Keeper
 from servicekit.config import Address
+from servicekit.database.named import database_url
 from servicekit.embedded_postgres import EmbeddedPostgres
+from servicekit.loops import background
 
 _SLACK = timedelta(seconds=5)
 # The services of an `up` that was killed end by themselves, but not at once.
@@ -33,22 +37,26 @@ _log = logs.get(__name__)
 
 async def up(environ: Mapping[str, str], say: Say, undo: Undo) -> int:
     """Start everything, keep it running until cancelled, stop everything; return the exit status."""
+    identities = Identities(home_directory(environ), environ)
     try:
-        async with surroundings(environ, undo) as home:
-            return await _run_services(home, say, undo)
+        async with surroundings({**environ, **identities.variables}, undo) as home:
+            return await _run_services(home, identities, say, undo)
     except asyncio.CancelledError:
         # To be stopped is how this command ends.
         say("Stopped.")
         return 0
 
 
-async def _run_services(home: Surroundings, say: Say, undo: Undo) -> int:
+async def _run_services(home: Surroundings, identities: Identities, say: Say, undo: Undo) -> int:
     keyservice = config.load(KeyServiceSettings, home.environ)
     bridgeservice = config.load(BridgeServiceSettings, home.environ)
     logs.configure(keyservice.log_level, keyservice.log_format)
-    say(f"PostgreSQL      {startup.database_url(keyservice).where}")
+    say(f"PostgreSQL      {database_url(keyservice).where}")
     for settings in (bridgeservice, keyservice):
         await _wait_until_free(settings.listen, say)
+    if identities.needed:
+        await asyncio.to_thread(identities.renew)
+        say(f"Admin token     {identities.admin_token_file}")
     environ = _introduced(home.environ, ports.chosen(bridgeservice.listen))
     keepers = [Keeper(_command(name, environ)) for name in ("bridgeservice", "keyservice")]
     undo += [keeper.kill for keeper in keepers]
@@ -56,8 +64,9 @@ async def _run_services(home: Surroundings, say: Say, undo: Undo) -> int:
         bridge_address, key_address = await asyncio.gather(*(keeper.start() for keeper in keepers))
         say(f"TradingBridge   {bridge_address}, SERVING")
         say(f"KeyService      {key_address}, SERVING")
-        say(_hints(keyservice, key_address, bridge_address))
-        await _watch(home.postgres)
+        say(_hints(keyservice, identities, key_address, bridge_address))
+        async with background(identities.keep_renewed):
+            await _watch(home.postgres)
     except ChildFailed as failure:
         return failure.status
     except asyncio.CancelledError:
@@ -102,14 +111,20 @@ async def _wait_until_free(address: Address, say: Say) -> None:
         await asyncio.sleep(0.05)
 
 
-def _hints(settings: KeyServiceSettings, key_address: str, bridge_address: str) -> str:
+def _hints(
+    settings: KeyServiceSettings, identities: Identities, key_address: str, bridge_address: str
+) -> str:
     if settings.tls_cert_file or not settings.reflection_enabled:
         return "\nCtrl-C stops everything.\n"
+    token = shlex.quote(str(identities.admin_token_file))
+    caller = f'-H "authorization: Bearer $(cat {token})" ' if identities.needed else ""
     return f"""
 Try it, in another terminal:
   grpcurl -plaintext {key_address} grpc.health.v1.Health/Check
   grpcurl -plaintext {key_address} list
   grpcurl -plaintext {bridge_address} describe bridgeservice.v1.TradingBridge
+  grpcurl -plaintext {caller}-d '{{}}' {key_address} keyservice.v1.KeyService/ListClients
+  grpcurl -plaintext {caller}{bridge_address} bridgeservice.v1.TradingBridge/GetBridgeInfo
 
 Ctrl-C stops everything.
 """

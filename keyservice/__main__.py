@@ -24,6 +24,7 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
     from keyservice.convergence import Convergence
     from keyservice.convergence_loop import ConvergenceLoop
     from keyservice.custody import Custody
+    from keyservice.ending import Ending
     from keyservice.housekeeping import Housekeeping
     from keyservice.keyring import open_keyring
     from keyservice.models import METADATA
@@ -36,6 +37,7 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
     from keyservice.watching import Watching
     from servicekit import startup
     from servicekit.catalogue import Catalogue
+    from servicekit.loops import background
     from servicekit.metrics import Metrics
     from servicekit.rpc.binding import Service
     from servicekit.rpc.server import Server
@@ -50,7 +52,8 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
         keyring = await open_keyring(database, settings.master_keys)
         catalogue = Catalogue.load()
         bridge = Bridge(channel)
-        watching = Watching(database, _directly(database.options, settings))
+        ending = Ending()
+        watching = Watching(database, ending, _directly(database.options, settings))
         convergence = Convergence(
             database,
             keyring,
@@ -65,7 +68,7 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
         use_cases = UseCases(
             clients=Clients(database, keyring, convergence, erase_at_once=erase_at_once),
             custody=Custody(database, keyring, catalogue, convergence, erase_at_once=erase_at_once),
-            reinitialization=Reinitialization(database, convergence),
+            reinitialization=Reinitialization(database, convergence, ending),
             verification=Verification(database, bridge, convergence),
             watching=watching,
             balances=Balances(database, bridge, convergence.repair, wait=wait),
@@ -74,7 +77,7 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
         servicer = KeyServicer(use_cases, catalogue, PageTokens(keyring))
         service = Service(key_service_pb2.DESCRIPTOR.services_by_name["KeyService"], servicer)
         options = startup.server_options(settings, shares_port=shares_port)
-        server = Server([service], options, metrics=metrics)
+        server = Server([service], options, metrics=metrics, authorizer=startup.authorizer(settings))
         loops = (
             Housekeeping(database, erase_after=settings.erase_after).run,
             ConvergenceLoop(database, convergence, at_once=settings.bridge_calls_at_once).run,
@@ -83,9 +86,9 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
             watching.tell_others,
             watching.listen,
         )
-        watching.ends_with(server.draining)
+        ending.begins_with(server.draining)
         serving = startup.serving(server, settings, metrics, ready=database.ready)
-        async with convergence, serving as stop, startup.background(*loops):
+        async with watching, convergence, serving as stop, background(*loops):
             await stop.wait()
 
 

@@ -1,6 +1,7 @@
 """The door to TradingBridge: its typed client, and the only file that calls it.
 
-Every call has a deadline and says whose account it is about, for a balancer to hash on. How a call ended is an
+Every call has a deadline and says whose account it is about, for a balancer to hash on. It brings KeyService's own
+token or certificate, and nothing by which KeyService's caller proved who he is. How a call ended is an
 ``Outcome`` and never an exception: for a key, a bridge that is away is a state and not an error.
 """
 
@@ -12,12 +13,13 @@ from typing import Final, TypeVar
 
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.duration_pb2 import Duration
+from grpc import StatusCode
 from grpc.aio import AioRpcError
 
 from bridgeservice.v1 import credentials_pb2, permissions_pb2, portfolio_pb2
 from bridgeservice.v1 import trading_bridge_pb2 as pb
 from bridgeservice.v1.trading_bridge_pb2_grpc import TradingBridgeStub
-from keyservice.breaker import Breaker
+from keyservice.breaker import NO_ACCOUNT, Breaker
 from keyservice.bridge_outcomes import outcome_of, sign_of
 from keyservice.bridge_records import (
     Balance,
@@ -31,9 +33,11 @@ from keyservice.bridge_records import (
 )
 from keyservice.enums import BridgeReason, Permission, ReadStatus
 from keyservice.settings import KeyServiceSettings
+from servicekit import logs
 from servicekit.credentials import Credentials
+from servicekit.rpc.bearer import bearer
 from servicekit.rpc.client import Channel, ChannelOptions, ClientTls, connect, is_read
-from servicekit.rpc.status import from_rpc_error
+from servicekit.rpc.status import RpcFailure, from_rpc_error
 
 __all__ = ["ACCOUNT_HEADER", "Bridge", "Connector", "Held", "Outcome", "Portfolio", "connect_bridge"]
 
@@ -44,14 +48,25 @@ _OUT_OF_TIME: Final = Outcome(BridgeReason.BRIDGE_TIMEOUT, code="DEADLINE_EXCEED
 # Nobody waits long for a bridge that is back.
 _RECONNECT: Final = timedelta(seconds=1)
 
+_NOT_ADMITTED: Final = (StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED)
+
 Response = TypeVar("Response")
+
+_log = logs.get(__name__)
 
 
 def connect_bridge(settings: KeyServiceSettings) -> Channel:
     """A channel to the bridge, which looks for one that was away every second."""
     options = ChannelOptions(timeout=settings.bridge_timeout, longest_reconnect=_RECONNECT)
     service = pb.DESCRIPTOR.services_by_name["TradingBridge"]
-    return connect(settings.bridge_address, service, tls=_tls(settings), options=options, reads=_is_repeated)
+    return connect(
+        settings.bridge_address,
+        service,
+        tls=_tls(settings),
+        options=options,
+        metadata=bearer(settings.bridge_token_file) if settings.bridge_token_file else (),
+        reads=_is_repeated,
+    )
 
 
 class Bridge:
@@ -60,13 +75,13 @@ class Bridge:
     def __init__(self, channel: Channel, breaker: Breaker | None = None) -> None:
         self._stub = channel.stub(TradingBridgeStub)
         self._breaker = breaker or Breaker()
+        self._refused_as: str | None = None
         self.last_info: tuple[float, BridgeInfo] | None = None
         """The last answer to ``info``, and when it came, on the monotonic clock."""
 
-    @property
-    def away(self) -> bool:
-        """Whether the transport said, last of all, that nobody is there."""
-        return self._breaker.away
+    def is_away(self, account_name: str) -> bool:
+        """Whether the transport said, last of all, that nobody is there for this account."""
+        return self._breaker.is_away(account_name)
 
     async def push(
         self, connector: Connector, credentials: Credentials, *, verify: bool, timeout: timedelta
@@ -86,7 +101,8 @@ class Bridge:
             return answer
         if answer.connector.revision != connector.revision:
             return Outcome(BridgeReason.BRIDGE_ERROR)
-        return Outcome(instance_id=answer.connector.instance_id)
+        told = _permissions(answer.permissions) if answer.HasField("permissions") else None
+        return Outcome(instance_id=answer.connector.instance_id, permissions=told)
 
     async def remove(self, connector: Connector, *, timeout: timedelta) -> Outcome:
         request = pb.RemoveConnectorRequest(
@@ -143,7 +159,7 @@ class Bridge:
     async def info(self, *, timeout: timedelta) -> BridgeInfo | Outcome:
         """Which run of the bridge is there. Asked whatever the breaker says, so it notices who is back."""
         begun = monotonic()
-        answer = await self._call(self._stub.GetBridgeInfo, pb.GetBridgeInfoRequest(), (), timeout)
+        answer = await self._call(self._stub.GetBridgeInfo, pb.GetBridgeInfoRequest(), NO_ACCOUNT, timeout)
         if isinstance(answer, Outcome):
             return answer
         now = monotonic()
@@ -166,29 +182,40 @@ class Bridge:
         timeout: timedelta,
     ) -> Response | Outcome:
         """A call about one account, unless the bridge is known to be away."""
-        refusal = self._breaker.refusal()
+        refusal = self._breaker.refusal(account_name)
         if refusal is not None:
             return refusal
-        return await self._call(method, request, ((ACCOUNT_HEADER, account_name),), timeout)
+        return await self._call(method, request, account_name, timeout)
 
     async def _call(
         self,
         method: Callable[..., Awaitable[Response]],
         request: object,
-        metadata: tuple[tuple[str, str], ...],
+        account_name: str,
         timeout: timedelta,
     ) -> Response | Outcome:
         if timeout <= timedelta(0):
             return _OUT_OF_TIME
+        metadata = ((ACCOUNT_HEADER, account_name),) if account_name != NO_ACCOUNT else ()
         try:
             response = await method(request, timeout=timeout.total_seconds(), metadata=metadata)
         except AioRpcError as error:
             failure = from_rpc_error(error)
             outcome = outcome_of(failure)
-            self._breaker.failed(sign_of(failure), replace(outcome, retry_after=None), timeout)
+            self._tell_of_refusal(failure)
+            heard = replace(outcome, retry_after=None)
+            self._breaker.failed(account_name, sign_of(failure), heard, timeout)
             return outcome
-        self._breaker.answered()
+        self._breaker.answered(account_name)
+        self._refused_as = None
         return response
+
+    def _tell_of_refusal(self, failure: RpcFailure) -> None:
+        """Whoever runs this must know, and no caller can help it."""
+        reason = failure.reason if failure.code in _NOT_ADMITTED else None
+        if reason is not None and reason != self._refused_as:
+            _log.error("the bridge does not admit this service", reason=reason)
+        self._refused_as = reason
 
 
 def _tls(settings: KeyServiceSettings) -> ClientTls | None:

@@ -9,7 +9,7 @@ from keyservice.records import Caller, Client
 from keyservice.repetition import Repetition, claim
 from keyservice.store import api_keys, audit, clients, requests
 from servicekit.database.engine import Connection, Database
-from servicekit.errors import NotFound
+from servicekit.errors import NotFound, PermissionDenied
 from servicekit.paging import Page, Position
 
 
@@ -27,6 +27,7 @@ class Clients:
     async def create(
         self, caller: Caller, name: str, external_id: str, repetition: Repetition | None
     ) -> Client:
+        _refuse_limited(caller, "makes clients")
         client_id = uuid4()
         wanted = claim(self._keyring, caller, repetition)
         async with self._database.transaction() as connection:
@@ -48,6 +49,8 @@ class Clients:
 
     async def update(self, caller: Caller, client_id: UUID, changes: Mapping[str, str]) -> Client:
         """Change ``name`` or ``external_id``; a deleted client can be renamed too. What is so already is left alone."""
+        if "external_id" in changes:
+            _refuse_limited(caller, "changes an external_id")
         values = {field: value or None for field, value in changes.items()}
 
         async def work(connection: Connection) -> Client:
@@ -86,6 +89,15 @@ class Clients:
             await audit.record_each(connection, caller, "UndeleteClient", client_id, back)
         self._convergence.leave_to_the_loop(back)
         return client
+
+
+def _refuse_limited(caller: Caller, what: str) -> None:
+    """No two clients have the same external_id, so that who sets one learns of those of all tenants.
+
+    And a client that somebody limited made would not be one of his.
+    """
+    if caller.limited:
+        raise PermissionDenied(f"Only a caller who may see all clients {what}.", reason="LIMITED_TO_CLIENTS")
 
 
 def _found(client: Client | None) -> Client:

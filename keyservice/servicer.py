@@ -297,4 +297,6 @@ class KeyServicer:
 
 
 def _caller(call: Call) -> Caller:
-    return Caller(call.principal.name if call.principal else ANYBODY, call.request_id)
+    if call.principal is None:
+        return Caller(ANYBODY, call.request_id)
+    return Caller(call.principal.name, call.request_id, call.principal.clients)

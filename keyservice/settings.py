@@ -44,6 +44,10 @@ class KeyServiceSettings(ServiceSettings):
     bridge_tls_key_file: Path | None = None
     """The private key of that certificate (PEM)."""
 
+    bridge_token_file: Path | None = None
+    """The file with the token that KeyService shows the bridge, of the role bridge-writer and all clients. Whoever
+    renews it does so in this file."""
+
     bridge_tls_server_name: str | None = None
     """The name in the bridge's certificate, where it is not the one in the target."""
 

@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 S = TypeVar("S", bound="ServiceSettings")
+Role = Literal["reader", "trader", "operator", "admin", "bridge-writer"]
 
 # A number too many would otherwise be refused by gRPC or PostgreSQL, or mean never.
 _MOST = 2**31 - 1
@@ -106,8 +107,32 @@ class ServiceSettings(BaseSettings):
     tls_client_ca_file: Path | None = None
     """The authorities (PEM) whose client certificates are asked for and checked."""
 
+    principals_file: Path | None = None
+    """Whom client certificates stand for: a JSON object, from names in a certificate to roles and clients."""
+
+    jwks_file: Path | None = None
+    """The public keys that tokens may be signed with (JWKS): EdDSA, ES256 or RS256."""
+
+    token_issuer: str = Field("keybridge", min_length=1)
+    """The issuer (iss) of the tokens that are taken."""
+
+    token_audience: str | None = Field(None, min_length=1)
+    """The audience (aud) that a token must name; when not set, the service's own: keyservice or bridgeservice."""
+
+    token_leeway: Duration = Field(timedelta(seconds=10), le=timedelta(minutes=5))
+    """How much the clock of who issues tokens may differ from this one."""
+
+    deny_list_file: Path | None = None
+    """Tokens that are refused though they have not expired, as `keybridge token revoke` writes them."""
+
+    health_role: Role | None = None
+    """The least role that may ask for health; when not set, everybody may."""
+
     reflection: bool | None = None
     """Whether the service tells its contract to who asks; when not set, on a loopback address only."""
+
+    reflection_role: Role | None = None
+    """The least role that may use reflection; when not set, everybody may."""
 
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     """The least important log line that is written."""
@@ -197,6 +222,16 @@ class ServiceSettings(BaseSettings):
         return cls.model_config["env_prefix"]
 
     @property
+    def audience(self) -> str:
+        """The audience of the tokens that are taken, the default worked out."""
+        return self.token_audience or self.prefix().rstrip("_").lower()
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether callers have to say who they are."""
+        return self.jwks_file is not None or self.principals_file is not None
+
+    @property
     def reflection_enabled(self) -> bool:
         """Whether to serve reflection, the default worked out."""
         return self.listen.is_loopback if self.reflection is None else self.reflection
@@ -214,6 +249,25 @@ class ServiceSettings(BaseSettings):
                 f"{certificate} and {key} are required, because {self.variable('listen')} ({self.listen}) "
                 "is not a loopback address"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_authentication(self) -> Self:
+        keys, principals = self.variable("jwks_file"), self.variable("principals_file")
+        authority = self.variable("tls_client_ca_file")
+        if self.principals_file is not None and self.tls_client_ca_file is None:
+            raise ValueError(f"{principals} is set without {authority}")
+        if self.deny_list_file is not None and self.jwks_file is None:
+            raise ValueError(f"{self.variable('deny_list_file')} is set without {keys}")
+        if self.authenticates:
+            return self
+        reason = ""
+        if not self.listen.is_loopback:
+            reason = f"{self.variable('listen')} ({self.listen}) is not a loopback address"
+        elif self.tls_client_ca_file is not None:
+            reason = f"{authority} alone does not say who a client is"
+        if reason:
+            raise ValueError(f"{keys} or {principals} is required, because {reason}")
         return self
 
 

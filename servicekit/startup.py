@@ -4,60 +4,31 @@ Settings, database reachable, schema at head and like the models, listening, SER
 ends the start with one sentence, and nothing is served before all of them.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
-from typing import Any, Never
 
 from sqlalchemy import MetaData
 
 from servicekit import logs, readiness
 from servicekit.config import ServiceSettings
-from servicekit.database import migrate
 from servicekit.database.engine import Database
 from servicekit.database.errors import Conflicts
+from servicekit.database.named import database_url
 from servicekit.database.options import DatabaseOptions
-from servicekit.database.schema import require_schema
-from servicekit.database.url import DatabaseUrl, check_production, parse_url, url_from_components
+from servicekit.database.schema import at_head, require_schema
+from servicekit.errors import SettingsError
 from servicekit.metrics import Metrics
 from servicekit.process import StopSignal, announce_ready, stop_signal
 from servicekit.readiness import followed
+from servicekit.rpc.auth import Authenticated
+from servicekit.rpc.certificates import Certificates
+from servicekit.rpc.interceptors import Authorizer, Open
+from servicekit.rpc.policy import PUBLIC, ROLES, Policy
 from servicekit.rpc.server import Server, ServerOptions
 from servicekit.rpc.tls import ServerTls
+from servicekit.rpc.tokens import TokenOptions, Tokens
 
 _log = logs.get(__name__)
-
-
-def database_url(settings: ServiceSettings) -> DatabaseUrl:
-    """Where the database is: the URL, or else the components with their local defaults."""
-    if settings.database_url is not None:
-        url = parse_url(settings.database_url.get_secret_value(), name=settings.origin("database_url"))
-    else:
-        url = url_from_components(
-            host=settings.db_host,
-            port=settings.db_port,
-            user=settings.db_user,
-            password=settings.db_password,
-            database=settings.db_name,
-            sslmode=settings.db_sslmode,
-        )
-    if settings.environment == "production":
-        check_production(url)
-    return url
-
-
-def names_database(settings: ServiceSettings) -> bool:
-    """Whether any setting says where the database is, so that not one of them is passed over in silence."""
-    given = (
-        settings.database_url,
-        settings.db_host,
-        settings.db_port,
-        settings.db_user,
-        settings.db_password,
-        settings.db_name,
-        settings.db_sslmode,
-    )
-    return any(each is not None for each in given)
 
 
 @asynccontextmanager
@@ -65,10 +36,9 @@ async def open_database(
     settings: ServiceSettings, metadata: MetaData, *, name: str, conflicts: Conflicts | None = None
 ) -> AsyncIterator[Database]:
     """The database, once it answers and has the schema that this release was written for."""
-    url = database_url(settings)
     database = Database(
         DatabaseOptions(
-            url=url,
+            url=database_url(settings),
             pool_size=settings.db_pool_size,
             max_overflow=settings.db_max_overflow,
             pool_timeout=settings.db_pool_timeout,
@@ -82,22 +52,15 @@ async def open_database(
     )
     try:
         await database.wait_until_reachable(settings.db_start_timeout)
-        if settings.migrate_on_start:
-            await migrate.upgrade(url)
+        if settings.migrate_on_start and not await at_head(database):
+            # Imported only where there is something to migrate: alembic would take a tenth of every start.
+            from servicekit.database import migrate
+
+            await migrate.upgrade(database.options.url)
         await require_schema(database, metadata)
         yield database
     finally:
         await database.close()
-
-
-@asynccontextmanager
-async def background(*loops: Callable[[], Coroutine[Any, Any, Never]]) -> AsyncIterator[None]:
-    """Run what never ends beside the block, and end it with the block; what fails in it ends the block."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(loop()) for loop in loops]
-        yield
-        for task in tasks:
-            task.cancel()
 
 
 def server_options(settings: ServiceSettings, *, shares_port: bool) -> ServerOptions:
@@ -109,6 +72,8 @@ def server_options(settings: ServiceSettings, *, shares_port: bool) -> ServerOpt
         listen=settings.listen,
         tls=tls,
         reflection=settings.reflection_enabled,
+        health_policy=_least(settings.health_role),
+        reflection_policy=_least(settings.reflection_role),
         drain_delay=settings.drain_delay,
         shutdown_grace=settings.shutdown_grace,
         default_deadline=settings.default_deadline,
@@ -119,6 +84,31 @@ def server_options(settings: ServiceSettings, *, shares_port: bool) -> ServerOpt
         max_metadata_bytes=settings.max_metadata_bytes,
         reuse_port=shares_port,
     )
+
+
+def _least(role: str | None) -> Policy:
+    return PUBLIC if role is None else Policy(roles=frozenset({ROLES[role]}))
+
+
+def authorizer(settings: ServiceSettings) -> Authorizer:
+    """Who is let in, as the settings say; its files are read now. Nobody is asked only where nobody else can call."""
+    if not settings.authenticates:
+        ways = f"{settings.variable('jwks_file')} or {settings.variable('principals_file')}"
+        if settings.environment == "production":
+            raise SettingsError(f"{ways} is required: in production callers have to say who they are.")
+        return Open()
+    tokens = None
+    if settings.jwks_file is not None:
+        options = TokenOptions(
+            jwks_file=settings.jwks_file,
+            issuer=settings.token_issuer,
+            audience=settings.audience,
+            leeway=settings.token_leeway,
+            deny_list_file=settings.deny_list_file,
+        )
+        tokens = Tokens(options)
+    certificates = Certificates(settings.principals_file) if settings.principals_file else None
+    return Authenticated(tokens=tokens, certificates=certificates)
 
 
 @asynccontextmanager
@@ -134,6 +124,10 @@ async def serving(
             address = settings.listen.with_port(server.port)
             announce_ready(str(address))
             _log.info("serving", address=str(address), tls=settings.tls_cert_file is not None)
+            if not settings.authenticates:
+                _log.warning(
+                    "callers are not asked who they are: whoever is on this machine may do everything"
+                )
             async with followed(ready, server, settings.readiness_interval) if ready else nullcontext():
                 yield stop
             _log.info("stopping", reason=stop.reason)

@@ -57,14 +57,9 @@ class Violations:
     def optional_id(self, field: str, value: str) -> UUID | None:
         if not value:
             return None
-        try:
-            parsed = UUID(value)
-        except ValueError:
-            parsed = None
-        # UUID() also takes braces, "urn:uuid:" and digits without hyphens, which would be a second spelling.
-        if parsed is None or str(parsed) != value.lower():
+        parsed = parse_id(value)
+        if parsed is None:
             self.add(field, "is not a UUID such as 123e4567-e89b-12d3-a456-426614174000")
-            return None
         return parsed
 
     def text(self, field: str, value: str, *, longest: int, required: bool = False) -> str:
@@ -138,6 +133,16 @@ class Violations:
         for name in exchange.missing_credentials(given):
             path = f"{field}.extra[{name}]" if name in EXTRA_CREDENTIALS else f"{field}.{name}"
             self.add(path, f"is required by {exchange.id}")
+
+
+def parse_id(value: str) -> UUID | None:
+    """A UUID in its usual form; None for anything else."""
+    try:
+        parsed = UUID(value)
+    except ValueError:
+        return None
+    # UUID() also takes braces, "urn:uuid:" and digits without hyphens, which would be a second spelling.
+    return parsed if str(parsed) == value.lower() else None
 
 
 def required_id(field: str, value: str) -> UUID:

@@ -4,7 +4,8 @@ What is here is called inside the boundary of ``CcxtExchange.call``. Any, throug
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,6 +20,9 @@ Params = Mapping[str, object]
 Ask = Callable[[Params], Awaitable[Sequence[Raw]]]
 Following = Callable[[Sequence[Raw], int], Params | None]
 """From a page, and how many there were with it, what asks for the next one; None after the last."""
+
+Between = Callable[[datetime, datetime | None, int | None], Awaitable[tuple[list[Raw], bool]]]
+"""What there was from one time until another, or until now, on so many pages at the most, and whether that is all."""
 
 # So many pages are read of one span of time before it is divided instead.
 _MOST_PAGES = 3
@@ -67,8 +71,8 @@ async def open_orders(connector: Any, symbol: str | None) -> list[Raw]:
     return found
 
 
-async def trades(connector: Any, symbol: str | None, since: datetime) -> list[Raw]:
-    """The first ones from that time on, in their order: one at least, unless there is none up to now."""
+async def trades(connector: Any, symbol: str | None, since: datetime, limit: int) -> list[Raw]:
+    """The first ones from that time on, in their order; fewer than the limit only if there are no more up to now."""
     rules = _rules(connector, symbol)
     if symbol is None and rules.by_market:
         raise _market_required(connector.id)
@@ -92,31 +96,46 @@ async def trades(connector: Any, symbol: str | None, since: datetime) -> list[Ra
             found, is_all = await _pages(ask, rules.following, most)
         return [each for each in found if _is_wanted(each, symbol, start)], is_all
 
-    if rules.oldest_first:
-        found, _ = await between(since, None, 1)
-    else:
-        found = await _first_of_all(between, since, rules.span)
-    return sorted(found, key=lambda each: (each["timestamp"], str(each["id"])))
+    found: dict[object, Raw] = {}
+    spans = (_from_the_oldest if rules.oldest_first else _span_by_span)(between, since, rules.span)
+    async with aclosing(spans):
+        async for span in spans:
+            found |= {(each["symbol"], each["id"]): each for each in span}
+            if len(found) >= limit:
+                break
+    return sorted(found.values(), key=lambda each: (each["timestamp"], str(each["id"])))[:limit]
 
 
-async def _first_of_all(
-    between: Callable[[datetime, datetime | None, int | None], Awaitable[tuple[list[Raw], bool]]],
-    since: datetime,
-    longest: timedelta,
-) -> list[Raw]:
-    """Where the newest come first: all of a span that is short enough to be told of as a whole."""
+async def _from_the_oldest(
+    between: Between, since: datetime, _: timedelta
+) -> AsyncGenerator[list[Raw], None]:
+    """Page by page: the next one begins where the one before ended."""
+    while True:
+        found, is_all = await between(since, None, 1)
+        yield found
+        last = max((_moment(each) for each in found), default=since)
+        if is_all or last <= since:
+            return
+        since = last
+
+
+async def _span_by_span(
+    between: Between, since: datetime, longest: timedelta
+) -> AsyncGenerator[list[Raw], None]:
+    """Where the newest come first: all of one span after the other, each short enough to be told of as a whole."""
     now = datetime.now(UTC)
-    start, end = since, min(since + longest, now)
+    start, end = since, min(_whole_seconds(since + longest), now)
     while True:
         is_last = end >= now
         is_divisible = end - start > _SHORTEST_SPAN
         found, is_all = await between(start, None if is_last else end, _MOST_PAGES if is_divisible else None)
         if is_divisible and not is_all:
-            end = start + (end - start) / 2
-        elif found or is_last:
-            return found
-        else:
-            start, end = end, min(end + longest, now)
+            end = _whole_seconds(start + (end - start) / 2)
+            continue
+        yield found
+        if is_last:
+            return
+        start, end = end, min(end + longest, now)
 
 
 async def _pages(ask: Ask, following: Following, most: int | None = None) -> tuple[list[Raw], bool]:
@@ -139,6 +158,15 @@ def _is_wanted(trade: Raw, symbol: str | None, start: datetime) -> bool:
         and symbol in (None, trade["symbol"])
         and int(trade["timestamp"]) >= _milliseconds(start)
     )
+
+
+def _whole_seconds(moment: datetime) -> datetime:
+    """Where one span ends and the next begins: an exchange that counts in seconds would cut off what is between."""
+    return moment.replace(microsecond=0)
+
+
+def _moment(trade: Raw) -> datetime:
+    return datetime.fromtimestamp(int(trade["timestamp"]) / 1000, UTC)
 
 
 def _milliseconds(moment: datetime) -> int:

@@ -130,9 +130,9 @@ class CcxtSession:
     async def trades(self, symbol: str | None, since: datetime, limit: int) -> Sequence[ExchangeTrade]:
         if symbol is not None:
             await self._exchange.market(symbol)
-        answer = await self._call(lambda connector: ccxt_lists.trades(connector, symbol, since))
+        answer = await self._call(lambda connector: ccxt_lists.trades(connector, symbol, since, limit))
         with understood(self._exchange.id):
-            return [convert_orders.trade(each) for each in answer[:limit]]
+            return [convert_orders.trade(each) for each in answer]
 
     async def positions(self) -> Sequence[Position]:
         if not self._exchange.has.get("fetchPositions"):

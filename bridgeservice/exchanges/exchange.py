@@ -165,7 +165,7 @@ class Session(Protocol):
     async def trades(self, symbol: str | None, since: datetime, limit: int) -> Sequence[ExchangeTrade]:
         """The first fills at that time or later, the oldest first: on one market, or on all, as for open orders.
 
-        None at all says that there is none up to now.
+        Fewer than the limit say that there are no more up to now.
         """
         ...
 

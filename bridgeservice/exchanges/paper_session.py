@@ -25,6 +25,7 @@ from bridgeservice.exchanges.orders import (
 )
 from bridgeservice.exchanges.paper_orders import PaperOrder
 from bridgeservice.exchanges.paper_prices import Clock, Prices, Waiting
+from bridgeservice.needs import required
 from bridgeservice.store import paper as store
 from servicekit.database.engine import Connection, Database
 from servicekit.errors import (
@@ -226,13 +227,7 @@ class PaperSession:
         return await self._lock(connection)
 
     def _needed(self) -> Database:
-        if self._database is None:
-            raise FailedPrecondition(
-                "paper keeps balances and orders in PostgreSQL, and this bridge runs without a database: "
-                "set BRIDGESERVICE_DATABASE_URL.",
-                reason="DATABASE_REQUIRED",
-            )
-        return self._database
+        return required(self._database, "paper keeps balances and orders")
 
 
 def _refuse_what_spot_has_not(ticket: Ticket) -> None:

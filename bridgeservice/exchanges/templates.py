@@ -61,8 +61,10 @@ MISREAD: Mapping[str, Mapping[str, type[Exception]]] = {
     },
     "okx": {
         "50119": ccxt.AuthenticationError,  # the API key does not exist
+        "50120": ccxt.PermissionDenied,
         "51011": ccxt.DuplicateOrderId,
         "51016": ccxt.DuplicateOrderId,
+        "51169": ccxt.InvalidOrder,  # there is nothing to reduce
     },
 }
 

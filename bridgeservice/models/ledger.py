@@ -49,7 +49,17 @@ class Trade(UuidKey, Timestamps, SoftDelete, Base):
             "id",
             postgresql_where=text("NOT is_deleted"),
         ),
+        Index(
+            "ix_trades_symbol",
+            "account_id",
+            "symbol",
+            "traded_at",
+            "id",
+            postgresql_where=text("NOT is_deleted"),
+        ),
         Index("ix_trades_order", "order_id"),
+        # For retention.
+        Index("ix_trades_age", "is_deleted", "traded_at"),
         IN_SCHEMA,
     )
 

@@ -43,6 +43,8 @@ class Order(UuidKey, Timestamps, SoftDelete, Base):
     amount: Mapped[Decimal]
     price: Mapped[Decimal | None]
     """The limit."""
+    notionals: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'::jsonb"))
+    """What it was worth when it was placed, as decimal strings, by the assets in which risk rules count."""
     state: Mapped[OrderState] = mapped_column(
         stored_by_value(OrderState, "state"),
         default=OrderState.PENDING,
@@ -95,6 +97,8 @@ class Order(UuidKey, Timestamps, SoftDelete, Base):
             "id",
             postgresql_where=text("state IN ('pending', 'unknown', 'open')"),
         ),
+        # For retention.
+        Index("ix_orders_age", "is_deleted", "created_at"),
         Index("ix_orders_due", "next_check_at", postgresql_where=text("next_check_at IS NOT NULL")),
         IN_SCHEMA,
     )

@@ -1,9 +1,10 @@
 """The table of accounts: the parents of all that is kept of them."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Text, column, func, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridgeservice import models
@@ -20,9 +21,20 @@ async def ensure(connection: AsyncConnection, account_name: str) -> UUID:
     return account_id
 
 
-async def share(connection: AsyncConnection, account_name: str) -> UUID:
-    """The same; and nobody who wants the account for himself gets it until the unit of work ends."""
-    statement = select(_table.id).where(_table.account_name == account_name).with_for_update(read=True)
+async def find(executor: Executor, account_name: str) -> UUID | None:
+    """The account's id, if anything is kept of it."""
+    rows = await executor.execute(select(_table.id).where(_table.account_name == account_name))
+    found: UUID | None = rows.scalar_one_or_none()
+    return found
+
+
+async def hold(connection: AsyncConnection, account_name: str) -> UUID:
+    """The account's id, as ``ensure`` gives it, and nobody else's to hold until the unit of work ends.
+
+    What hangs on the account can still be written. Only the next statement is sure to see what whoever held it
+    before has committed.
+    """
+    statement = select(_table.id).where(_table.account_name == account_name).with_for_update(key_share=True)
     found: UUID | None = (await connection.execute(statement)).scalar_one_or_none()
     if found is None:
         await ensure(connection, account_name)
@@ -30,8 +42,15 @@ async def share(connection: AsyncConnection, account_name: str) -> UUID:
     return found
 
 
-async def find(executor: Executor, account_name: str) -> UUID | None:
-    """The same, if there is one."""
-    statement = select(_table.id).where(_table.account_name == account_name)
-    found: UUID | None = (await executor.execute(statement)).scalar_one_or_none()
-    return found
+async def ensure_all(connection: AsyncConnection, account_names: Sequence[str]) -> dict[str, UUID]:
+    """The ids of many accounts, by their names; those that are not there are made."""
+    # In one order, so that two who make the same accounts never wait for each other.
+    names = literal(sorted(account_names), ARRAY(Text))
+    given = func.unnest(names).table_valued(column("account_name", Text)).render_derived(name="given")
+    await connection.execute(
+        insert(_table).from_select(["account_name"], select(given.c.account_name)).on_conflict_do_nothing()
+    )
+    rows = await connection.execute(
+        select(_table.account_name, _table.id).where(_table.account_name == func.any(names))
+    )
+    return {row.account_name: row.id for row in rows}

@@ -41,6 +41,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 from bridgeservice import models
 from bridgeservice.enums import OrderState, OrderType, TimeInForce
 from bridgeservice.order_records import NOT_ENDED, UNSETTLED, Draft, Filter, Order, Outcome
+from bridgeservice.rules import Ruling
 from servicekit.database.pages import Within, fetch_page
 from servicekit.database.reads import Executor
 from servicekit.paging import Page, Position
@@ -77,10 +78,10 @@ def record(row: Row[*tuple[Any, ...]] | tuple[Any, ...]) -> Order:
 
 
 async def add(
-    connection: AsyncConnection, account_id: UUID, draft: Draft, *, refused: str, lease: timedelta
+    connection: AsyncConnection, account_id: UUID, draft: Draft, ruling: Ruling, *, lease: timedelta
 ) -> Order | None:
-    """The order as it is journalled: PENDING, and its sender's for the time of the lease; or REJECTED where a reason
-    is given. None when its request id was used before.
+    """The order as it is journalled: PENDING, and its sender's for the time of the lease; or REJECTED where it is
+    refused. None when its request id was used before.
     """
     ticket, repetition = draft.ticket, draft.repetition
     values: dict[str, Any] = {
@@ -101,9 +102,10 @@ async def add(
         "params": dict(ticket.params),
         "amount": Decimal(ticket.amount),
         "price": Decimal(ticket.price) if ticket.price else None,
-        "state": OrderState.REJECTED if refused else OrderState.PENDING,
-        "reason": refused or None,
-        "lease": None if refused else lease,
+        "notionals": dict(ruling.notionals),
+        "state": OrderState.REJECTED if ruling.refused else OrderState.PENDING,
+        "reason": ruling.refused or None,
+        "lease": None if ruling.refused else lease,
     }
     row = (await connection.execute(_addition(), values)).one_or_none()
     return record(row) if row else None
@@ -156,6 +158,14 @@ async def all_open(executor: Executor, wanted: Filter) -> list[Order]:
     return [record(row) for row in await executor.execute(statement)]
 
 
+async def connectors_with_open_orders(executor: Executor) -> list[tuple[str, str]]:
+    """Each with its account's name."""
+    statement = select(_accounts.account_name, _table.connector_name).distinct()
+    statement = statement.join(_accounts, _accounts.id == _table.account_id)
+    rows = await executor.execute(statement.where(_table.state == OrderState.OPEN, OPEN))
+    return [(account_name, connector_name) for account_name, connector_name in rows]
+
+
 async def write(connection: AsyncConnection, order_id: UUID, outcome: Outcome) -> Order | None:
     """The order with what was learnt of it; None where more is known by now."""
     values = {
@@ -190,7 +200,7 @@ def _addition() -> ReturningInsert[*tuple[Any, ...]]:
         *(_table.id, _table.account_id, _table.connector_name, _table.exchange, _table.environment),
         *(_table.request_id, _table.body_hash, _table.client_order_id, _table.symbol, _table.side),
         *(_table.type, _table.time_in_force, _table.post_only, _table.reduce_only, _table.params),
-        *(_table.amount, _table.price, _table.state, _table.reason),
+        *(_table.amount, _table.price, _table.notionals, _table.state, _table.reason),
     )
     values: dict[str, Any] = {column.key: bindparam(column.key, type_=column.type) for column in given}
     values["next_check_at"] = CLOCK + bindparam("lease", type_=Interval)

@@ -31,6 +31,7 @@ CREATE TABLE bridge.orders (
     params jsonb DEFAULT '{}'::jsonb NOT NULL,
     amount numeric NOT NULL,
     price numeric,
+    notionals jsonb DEFAULT '{}'::jsonb NOT NULL,
     state varchar(64) DEFAULT 'pending' NOT NULL,
     reason text,
     filled numeric DEFAULT '0' NOT NULL,
@@ -185,7 +186,13 @@ INDEXES = (
     CREATE INDEX ix_trades_connector ON bridge.trades (account_id, connector_name, traded_at, id)
         WHERE NOT is_deleted
     """,
+    """
+    CREATE INDEX ix_trades_symbol ON bridge.trades (account_id, symbol, traded_at, id)
+        WHERE NOT is_deleted
+    """,
     "CREATE INDEX ix_trades_order ON bridge.trades (order_id)",
+    "CREATE INDEX ix_trades_age ON bridge.trades (is_deleted, traded_at)",
+    "CREATE INDEX ix_orders_age ON bridge.orders (is_deleted, created_at)",
     "CREATE INDEX ix_portfolio_snapshots_age ON bridge.portfolio_snapshots (bucket)",
     "CREATE INDEX ix_portfolio_snapshots_bucket ON bridge.portfolio_snapshots (account_id, bucket)",
 )

@@ -6,7 +6,7 @@ fault (INTERNAL). What each method needs is made once, when the server is built.
 """
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
@@ -25,7 +25,10 @@ from servicekit.rpc.policy import PUBLIC, Policy, policies
 Context: TypeAlias = "ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Body = Callable[[Any, Call], Awaitable[bytes | None]]
-Parse = Callable[[Any], Any]
+Parse = Callable[[Any, Call], Any]
+Tenancy = Callable[[Collection[str]], Callable[[Any, Call], None] | None]
+"""Makes, for a request with these fields, what refuses one that is about another tenant's things; None where none of
+them says whose things it is about."""
 
 _UNKNOWN = Method(service="", name="", policy=PUBLIC, unary=False, full="unknown")
 
@@ -35,7 +38,7 @@ class Service:
 
     A servicer of ours has ``async def Name(self, request, call)``, an async generator where the response
     streams. A library's (``native_context``) is given gRPC's own context instead of the call. ``policy`` is
-    for contracts that cannot state one.
+    for contracts that cannot state one. ``tenancy`` is asked once for each method, so that none is forgotten.
     """
 
     def __init__(
@@ -45,11 +48,13 @@ class Service:
         *,
         native_context: bool = False,
         policy: Policy | None = None,
+        tenancy: Tenancy = lambda _: None,
     ) -> None:
         self.descriptor = descriptor
         self.name: str = descriptor.full_name
         self._servicer = servicer
         self._native_context = native_context
+        self._tenancy = tenancy
         stated = policies(descriptor) if policy is None else dict.fromkeys(descriptor.methods_by_name, policy)
         self.methods = {each.name: _method(each, stated[each.name]) for each in descriptor.methods}
         self._refuse_strangers()
@@ -82,17 +87,18 @@ class Service:
         return _make_handler(descriptor, _through(chain, method, self._body(descriptor, serve)))
 
     def _body(self, descriptor: MethodDescriptor, serve: Callable[..., Any]) -> Body:
-        parse = _parser(GetMessageClass(descriptor.input_type))
+        refuse_foreign = self._tenancy(descriptor.input_type.fields_by_name)
+        parse = _parser(GetMessageClass(descriptor.input_type), refuse_foreign)
         if descriptor.client_streaming:
             parse = _stream_parser(parse)
         serialise = _serialiser(GetMessageClass(descriptor.output_type))
         native = self._native_context
 
         async def answer(raw: Any, call: Call) -> bytes:
-            return serialise(await serve(parse(raw), call.context if native else call))
+            return serialise(await serve(parse(raw, call), call.context if native else call))
 
         async def stream(raw: Any, call: Call) -> None:
-            async with aclosing(serve(parse(raw), call.context if native else call)) as responses:
+            async with aclosing(serve(parse(raw, call), call.context if native else call)) as responses:
                 async for response in responses:
                     await _write(call.context, serialise(response))
 
@@ -153,23 +159,26 @@ def _make_handler(descriptor: MethodDescriptor, handle: Callable[..., Any]) -> H
     return grpc.unary_unary_rpc_method_handler(handle)
 
 
-def _parser(message_class: type[Message]) -> Parse:
+def _parser(message_class: type[Message], refuse_foreign: Callable[[Any, Call], None] | None) -> Parse:
     name, from_string = message_class.DESCRIPTOR.full_name, message_class.FromString
 
-    def parse(raw: bytes) -> Message:
+    def parse(raw: bytes, call: Call) -> Message:
         try:
-            return from_string(raw)
+            request = from_string(raw)
         except DecodeError:
             # The parser's own words may quote the bytes, and those may be a secret.
             raise InvalidArgument(f"The request is not a valid {name}.", reason="MALFORMED_REQUEST") from None
+        if refuse_foreign is not None:
+            refuse_foreign(request, call)
+        return request
 
     return parse
 
 
 def _stream_parser(parse: Parse) -> Parse:
-    async def each(raw: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+    async def each(raw: AsyncIterator[bytes], call: Call) -> AsyncIterator[Message]:
         async for one in raw:
-            yield parse(one)
+            yield parse(one, call)
 
     return each
 

@@ -5,11 +5,13 @@ The request id of the call that is being served goes along. Imports nothing of t
 client's install too.
 """
 
+import asyncio
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -17,12 +19,17 @@ import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
 from servicekit.errors import StartupError
+from servicekit.files import stamps
 from servicekit.rpc.call import REQUEST_ID, current_call
+from servicekit.rpc.pem import require_authorities, require_pair
 
 Metadata = Sequence[tuple[str, str]]
 Stub = TypeVar("Stub")
 
 _READS = ("Get", "List")
+_FIRST_RECONNECT_MS = 100
+# How often files are looked at, in seconds.
+_LOOK_EVERY = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +70,18 @@ def is_read(method: MethodDescriptor) -> bool:
 
 
 class Channel(grpc.aio.Channel):
-    """A channel that stubs take, with a deadline, a request id and the caller's metadata on every call."""
+    """A channel that stubs take, with a deadline, a request id and the caller's metadata on every call.
+
+    ``connections`` make the channel beneath, and another one when the files of TLS have changed.
+    """
 
     def __init__(
-        self, channel: grpc.aio.Channel, options: ChannelOptions, metadata: Metadata | Callable[[], Metadata]
+        self,
+        connections: "_Connections",
+        options: ChannelOptions,
+        metadata: Metadata | Callable[[], Metadata],
     ) -> None:
-        self._channel = channel
+        self._connections = connections
         self._timeout = options.timeout.total_seconds()
         self._stream_timeout = options.stream_timeout.total_seconds()
         self._metadata = metadata
@@ -90,40 +103,48 @@ class Channel(grpc.aio.Channel):
 
     async def close(self, grace: float | None = None) -> None:
         """Calls under way have this many seconds to finish."""
-        await self._channel.close(grace)
+        await self._connections.close(grace)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
-        return self._channel.get_state(try_to_connect)
+        return self._connections.current().get_state(try_to_connect)
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
-        await self._channel.wait_for_state_change(last_observed_state)
+        await self._connections.current().wait_for_state_change(last_observed_state)
 
     async def channel_ready(self) -> None:
-        await self._channel.channel_ready()
+        await self._connections.current().channel_ready()
 
     # The four kinds of call. Generated stubs pass the method and its (de)serialisers, of types that only they
     # know.
     def unary_unary(self, *args: Any, **kwargs: Any) -> Any:
-        return self._guarded(self._channel.unary_unary(*args, **kwargs), self._timeout)
+        return self._guarded("unary_unary", args, kwargs, self._timeout)
 
     def unary_stream(self, *args: Any, **kwargs: Any) -> Any:
-        return self._guarded(self._channel.unary_stream(*args, **kwargs), self._stream_timeout)
+        return self._guarded("unary_stream", args, kwargs, self._stream_timeout)
 
     def stream_unary(self, *args: Any, **kwargs: Any) -> Any:
-        return self._guarded(self._channel.stream_unary(*args, **kwargs), self._stream_timeout)
+        return self._guarded("stream_unary", args, kwargs, self._stream_timeout)
 
     def stream_stream(self, *args: Any, **kwargs: Any) -> Any:
-        return self._guarded(self._channel.stream_stream(*args, **kwargs), self._stream_timeout)
+        return self._guarded("stream_stream", args, kwargs, self._stream_timeout)
 
-    def _guarded(self, make: Callable[..., Any], default: float) -> Callable[..., Any]:
+    def _guarded(
+        self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], default: float
+    ) -> Callable[..., Any]:
+        beneath = self._connections.current()
+        make = getattr(beneath, kind)(*args, **kwargs)
+
         def call(
-            request: Any = None, *, timeout: float | None = None, metadata: Any = None, **kwargs: Any
+            request: Any = None, *, timeout: float | None = None, metadata: Any = None, **more: Any
         ) -> Any:
             if timeout is None:
                 timeout = default
             if not timeout > 0:
                 raise ValueError(f"A call needs a deadline in the future, not {timeout} s.")
-            return make(request, timeout=timeout, metadata=self._with_own(metadata), **kwargs)
+            nonlocal beneath, make
+            if (present := self._connections.current()) is not beneath:
+                beneath, make = present, getattr(present, kind)(*args, **kwargs)
+            return make(request, timeout=timeout, metadata=self._with_own(metadata), **more)
 
         return call
 
@@ -159,6 +180,8 @@ def connect(
         ("grpc.service_config", json.dumps(service_config(services, options.retry_attempts, reads))),
         ("grpc.keepalive_time_ms", int(options.keepalive_time.total_seconds() * 1000)),
         ("grpc.keepalive_timeout_ms", int(options.keepalive_timeout.total_seconds() * 1000)),
+        # gRPC's own first pause is a second, in which a server that is just starting would look as if it were away.
+        ("grpc.initial_reconnect_backoff_ms", _FIRST_RECONNECT_MS),
         ("grpc.max_reconnect_backoff_ms", int(options.longest_reconnect.total_seconds() * 1000)),
         ("grpc.max_receive_message_length", options.max_response_bytes),
         # Services speak to each other directly; a proxy set for the web in the environment is not for them.
@@ -166,13 +189,69 @@ def connect(
         # Closing a channel closes its connections, whoever else has one to the same place.
         ("grpc.use_local_subchannel_pool", 1),
     ]
-    if tls is None:
-        channel = grpc.aio.insecure_channel(resolved, options=arguments)
-    else:
-        if tls.server_name:
-            arguments.append(("grpc.ssl_target_name_override", tls.server_name))
-        channel = grpc.aio.secure_channel(resolved, _credentials(tls), options=arguments)
-    return Channel(channel, options, metadata)
+    if tls is not None and tls.server_name:
+        arguments.append(("grpc.ssl_target_name_override", tls.server_name))
+    return Channel(_Connections(resolved, tls, arguments, options.stream_timeout), options, metadata)
+
+
+class _Connections:
+    """The channel of gRPC's beneath ours. gRPC reads a client's certificate once, so a renewed one is another channel.
+
+    Calls that have begun on the former one go on there. Files that can't be read leave it in use.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        tls: ClientTls | None,
+        arguments: Sequence[tuple[str, Any]],
+        longest_call: timedelta,
+    ) -> None:
+        self._target = target
+        self._tls = tls
+        self._arguments = arguments
+        self._longest_call = longest_call.total_seconds()
+        self._files = [path for path in (tls.ca_file, tls.cert_file, tls.key_file) if path] if tls else []
+        self._seen = stamps(self._files)
+        self._looked_at = monotonic()
+        self._channel = self._connected()
+        self._former: dict[asyncio.Task[None], grpc.aio.Channel] = {}
+
+    def current(self) -> grpc.aio.Channel:
+        if self._files and monotonic() - self._looked_at >= _LOOK_EVERY:
+            self._looked_at = monotonic()
+            self._look()
+        return self._channel
+
+    async def close(self, grace: float | None) -> None:
+        for closing, former in list(self._former.items()):
+            closing.cancel()
+            await former.close(grace)
+        await self._channel.close(grace)
+
+    def _look(self) -> None:
+        found = stamps(self._files)
+        if found == self._seen:
+            return
+        self._seen = found
+        try:
+            renewed = self._connected()
+        except StartupError:
+            return
+        closing = asyncio.create_task(self._close_later(self._channel))
+        self._former[closing] = self._channel
+        closing.add_done_callback(self._former.pop)
+        self._channel = renewed
+
+    async def _close_later(self, former: grpc.aio.Channel) -> None:
+        # Not by a grace of gRPC's, which a close at once could no longer cut short.
+        await asyncio.sleep(self._longest_call)
+        await former.close()
+
+    def _connected(self) -> grpc.aio.Channel:
+        if self._tls is None:
+            return grpc.aio.insecure_channel(self._target, options=self._arguments)
+        return grpc.aio.secure_channel(self._target, _credentials(self._tls), options=self._arguments)
 
 
 def service_config(
@@ -206,4 +285,8 @@ def _credentials(tls: ClientTls) -> grpc.ChannelCredentials:
         )
     except OSError as error:
         raise StartupError(f"The TLS file {error.filename} cannot be read: {error.strerror}.") from None
+    if tls.ca_file:
+        require_authorities(tls.ca_file)
+    if tls.cert_file and tls.key_file:
+        require_pair(tls.cert_file, tls.key_file)
     return grpc.ssl_channel_credentials(roots, key, chain)

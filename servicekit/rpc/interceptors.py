@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import timedelta
 from time import monotonic
 from types import TracebackType
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Never, Protocol
 from uuid import uuid4
 
 import structlog
@@ -24,6 +24,8 @@ from servicekit.rpc.policy import Policy
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@~-]{1,128}")
 # Another process takes the call at once; where there is none, its successor may need a moment.
 _RETRY_ELSEWHERE = timedelta(milliseconds=100)
+# A stream whose caller is no longer admitted goes on no longer than this.
+_ASK_AGAIN = timedelta(seconds=5)
 _NOTHING: AbstractAsyncContextManager[None] = nullcontext()
 
 
@@ -171,7 +173,9 @@ class Authorisation:
         self._authorizer = authorizer
 
     def around(self, call: Call) -> AbstractAsyncContextManager[None]:
-        return _Authorised(self._authorizer, call)
+        if call.method.unary or call.method.policy.public:
+            return _Authorised(self._authorizer, call)
+        return _StillAuthorised(self._authorizer, call)
 
 
 class _Authorised(_Link):
@@ -183,6 +187,40 @@ class _Authorised(_Link):
 
     async def __aenter__(self) -> None:
         self._call.principal = await self._authorizer.authorize(self._call, self._call.method.policy)
+
+
+class _StillAuthorised(_Authorised):
+    """A stream may outlive what its caller was admitted for, so it is asked again and again, and ended on a no."""
+
+    __slots__ = ("_asking", "_over", "_timeout")
+
+    async def __aenter__(self) -> None:
+        await super().__aenter__()
+        self._over = False
+        self._timeout = asyncio.timeout(None)
+        await self._timeout.__aenter__()
+        self._asking = asyncio.create_task(self._ask())
+        self._asking.add_done_callback(self._end)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over = True
+        self._asking.cancel()
+        try:
+            await self._timeout.__aexit__(kind, error, trace)
+        except TimeoutError as ended:
+            raise (self._asking.exception() or ended) from None
+
+    async def _ask(self) -> Never:
+        while True:
+            await asyncio.sleep(_ASK_AGAIN.total_seconds())
+            await self._authorizer.authorize(self._call, self._call.method.policy)
+
+    def _end(self, asking: asyncio.Task[Never]) -> None:
+        refused = not asking.cancelled() and asking.exception() is not None
+        if refused and not self._over:
+            self._timeout.reschedule(asyncio.get_running_loop().time())
 
 
 class Deadline:

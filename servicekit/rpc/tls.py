@@ -4,7 +4,6 @@ A renewal is never a restart. Files that cannot be used (half-written, a key of 
 former certificate in place, and the log says so once for each change.
 """
 
-import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +11,8 @@ import grpc
 
 from servicekit import logs
 from servicekit.errors import StartupError
-
-# What a change of a file changes; None while there is no such file.
-_Stamp = tuple[int, int, int] | None
-_Signature = tuple[_Stamp, ...]
+from servicekit.files import Stamps, stamps
+from servicekit.rpc.pem import require_authorities, require_pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +44,20 @@ class CertificateFiles:
     def __init__(self, tls: ServerTls) -> None:
         self._tls = tls
         self._paths = [path for path in (tls.cert_file, tls.key_file, tls.client_ca_file) if path is not None]
-        self._seen: _Signature | None = None
+        self._seen: Stamps | None = None
         self._log = logs.get(__name__).bind()
 
     def first(self) -> grpc.ServerCertificateConfiguration:
-        self._seen = self._signature()
+        self._seen = stamps(self._paths)
         return self._read()
 
     def changed(self) -> grpc.ServerCertificateConfiguration | None:
         """The new certificate, or None where there is none or it is of no use."""
-        signature = self._signature()
-        if signature == self._seen:
+        found = stamps(self._paths)
+        if found == self._seen:
             return None
         # Taken before the reading, so that what changes meanwhile is seen at the next connection.
-        self._seen = signature
+        self._seen = found
         try:
             configuration = self._read()
         except StartupError as error:
@@ -69,9 +66,6 @@ class CertificateFiles:
         self._log.info("TLS certificate reloaded", cert_file=str(self._tls.cert_file))
         return configuration
 
-    def _signature(self) -> _Signature:
-        return tuple(_stamp(path) for path in self._paths)
-
     def _read(self) -> grpc.ServerCertificateConfiguration:
         tls = self._tls
         try:
@@ -79,31 +73,7 @@ class CertificateFiles:
             roots = tls.client_ca_file.read_bytes() if tls.client_ca_file else None
         except OSError as error:
             raise StartupError(f"The TLS file {error.filename} cannot be read: {error.strerror}.") from None
-        _check(tls)
+        require_pair(tls.cert_file, tls.key_file)
+        if tls.client_ca_file:
+            require_authorities(tls.client_ca_file)
         return grpc.ssl_server_certificate_configuration([pair], root_certificates=roots)
-
-
-def _stamp(path: Path) -> _Stamp:
-    try:
-        facts = path.stat()
-    except OSError:
-        return None
-    return facts.st_mtime_ns, facts.st_size, facts.st_ino
-
-
-def _check(tls: ServerTls) -> None:
-    """gRPC notices bad files only at a handshake, without a word; the standard library says it now."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        # The empty password keeps an encrypted key from asking at the terminal.
-        context.load_cert_chain(tls.cert_file, tls.key_file, password="")
-    except OSError:
-        raise StartupError(
-            f"The TLS files {tls.cert_file} and {tls.key_file} are not a PEM certificate and its plain key."
-        ) from None
-    if tls.client_ca_file is None:
-        return
-    try:
-        context.load_verify_locations(tls.client_ca_file)
-    except OSError:
-        raise StartupError(f"The TLS file {tls.client_ca_file} holds no PEM certificate.") from None

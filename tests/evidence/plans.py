@@ -1,4 +1,4 @@
-"""What PostgreSQL does for statements that a store really sends, explained with their own parameters."""
+"""What PostgreSQL does for a statement: those that the store really sends, caught on their way and explained."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -12,13 +12,16 @@ from servicekit.database.engine import Database
 
 @dataclass(frozen=True)
 class Plan:
-    """What PostgreSQL did for one page."""
+    """How one statement was executed."""
 
     nodes: frozenset[str]
+    indexes: frozenset[str]
+    """Those that were used, by name."""
     buffers: int
     rows: int
     discarded: int
     """Rows that were read and then did not fit the filter."""
+    milliseconds: float
 
 
 class Statements:
@@ -32,22 +35,39 @@ class Statements:
         self.sent.append((statement, parameters))
 
 
-async def explain(database: Database, act: Callable[[AsyncConnection], Awaitable[object]]) -> Plan:
-    """The plan of the one statement that this sends."""
-    async with database.autocommit() as connection:
+async def explained(
+    database: Database, work: Callable[[AsyncConnection], Awaitable[object]], *, generic: bool = False
+) -> list[Plan]:
+    """The plans of all the statements of ``work``, in their order; nothing that they write stays.
+
+    ``generic`` are those that do not know the parameters, which PostgreSQL goes over to when a statement is repeated.
+    """
+    async with database.transaction() as connection:
         statements = Statements(connection)
-        await act(connection)
-        [(statement, parameters)] = statements.sent
-        explained = await connection.exec_driver_sql(
-            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters
-        )
-        [whole] = explained.scalar_one()
+        await work(connection)
+        await connection.rollback()
+        plans = []
+        for statement, parameters in statements.sent[:]:
+            if generic:
+                await connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
+            plans.append(await _explain(connection, statement, parameters))
+            await connection.rollback()
+    return plans
+
+
+async def _explain(connection: AsyncConnection, statement: str, parameters: Any) -> Plan:
+    explanation = await connection.exec_driver_sql(
+        f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters
+    )
+    [whole] = explanation.scalar_one()
     nodes = list(_nodes(whole["Plan"]))
     return Plan(
         frozenset(node["Node Type"] for node in nodes),
+        frozenset(node["Index Name"] for node in nodes if "Index Name" in node),
         whole["Plan"]["Shared Hit Blocks"] + whole["Plan"]["Shared Read Blocks"],
         int(whole["Plan"]["Actual Rows"]),
         sum(int(node.get("Rows Removed by Filter", 0)) for node in nodes),
+        whole["Execution Time"],
     )
 
 

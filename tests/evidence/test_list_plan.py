@@ -1,4 +1,7 @@
-"""ListApiKeys at 200,000 rows: an index leads to every page, and the last one costs what the first does."""
+"""ListApiKeys at 200,000 rows: an index leads to every page, and the last one costs what the first does.
+
+The statements are those that the store really sends, caught on their way and explained with their own parameters.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -8,7 +11,6 @@ from uuid import UUID
 import grpc
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from keyservice.enums import BridgeState
 from keyservice.records import Caller
@@ -18,12 +20,11 @@ from keyservice.store.api_key_lists import Filter
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.key_service_pb2_grpc import KeyServiceStub
 from servicekit.database import migrate
-from servicekit.database.engine import Database
+from servicekit.database.engine import Connection, Database
 from servicekit.database.options import DatabaseOptions
 from servicekit.database.url import parse_url
 from servicekit.paging import Position
-from tests.evidence import plans
-from tests.evidence.plans import Plan
+from tests.evidence.plans import Plan, explained
 from tests.support.postgres import ThrowAwayPostgres
 from tests.support.service_process import StartService
 
@@ -95,10 +96,11 @@ async def database(full_server: ThrowAwayPostgres) -> AsyncIterator[Database]:
 
 
 async def explain(database: Database, wanted: Filter, after: Position | None) -> Plan:
-    async def page(connection: AsyncConnection) -> None:
+    async def work(connection: Connection) -> None:
         await api_key_lists.page(connection, Caller("anyone"), wanted, after=after, size=PAGE)
 
-    return await plans.explain(database, page)
+    [plan] = await explained(database, work)
+    return plan
 
 
 async def last_page(database: Database, wanted: Filter) -> Position:

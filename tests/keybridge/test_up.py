@@ -5,6 +5,8 @@ import os
 import signal
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import grpc
@@ -14,8 +16,12 @@ from keyservice.sealing import MasterKey
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.key_service_pb2_grpc import KeyServiceStub
 from servicekit.database.url import DatabaseUrl
+from servicekit.rpc.client import ClientTls, connect
+from servicekit.rpc.status import from_rpc_error
 from tests.keybridge.conftest import Running, Start
+from tests.support.issuer import Issuer, bearing
 from tests.support.places import processes_with
+from tests.support.probe import failure, plain_channel, raw_call
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
@@ -34,10 +40,19 @@ async def health(address: str, service: str) -> int:
         return int(answer.status)
 
 
-async def reaches_its_bridge(key_address: str) -> bool:
-    async with grpc.aio.insecure_channel(key_address) as channel:
-        answer = await KeyServiceStub(channel).GetBridgeHealth(pb.GetBridgeHealthRequest(), timeout=10)
-        return answer.reachable
+async def until_it_reaches_its_bridge(key_address: str, token: str) -> None:
+    """Whichever of the two serves first, KeyService looks for the bridge again and again."""
+    request, admin = pb.GetBridgeHealthRequest(), bearing(token)
+    async with grpc.aio.insecure_channel(key_address) as channel, asyncio.timeout(20):
+        health = KeyServiceStub(channel).GetBridgeHealth
+        while not (await health(request, metadata=admin, timeout=10)).reachable:  # noqa: ASYNC110 - inside KeyService
+            await asyncio.sleep(0.02)
+
+
+async def refusal_of(address: str, method: str) -> str | None:
+    """What somebody hears who does not say who he is."""
+    async with plain_channel(int(address.rpartition(":")[2])) as channel:
+        return from_rpc_error(await failure(raw_call(channel, method, b""))).reason
 
 
 def a_free_port() -> int:
@@ -53,12 +68,27 @@ async def test_it_starts_both_services_says_what_to_paste_and_one_ctrl_c_ends_al
     bridge, key = await addresses(running)
     assert await health(bridge, "bridgeservice.v1.TradingBridge") == SERVING
     assert await health(key, "keyservice.v1.KeyService") == SERVING
-    assert await reaches_its_bridge(key)
+    token_file = place / "home" / "admin.token"
+    await until_it_reaches_its_bridge(key, token_file.read_text().strip())
+    assert stat.S_IMODE(token_file.stat().st_mode) == 0o600
+    for address, method in (
+        (key, "/keyservice.v1.KeyService/ListClients"),
+        (bridge, "/bridgeservice.v1.TradingBridge/GetBridgeInfo"),
+    ):
+        assert await refusal_of(address, method) == "CREDENTIALS_MISSING"
+    brings = f'-H "authorization: Bearer $(cat {token_file})"'
     assert f"grpcurl -plaintext {key} grpc.health.v1.Health/Check" in running.said
+    assert f"grpcurl -plaintext {brings} -d '{{}}' {key} keyservice.v1.KeyService/ListClients" in running.said
     assert f"grpcurl -plaintext {bridge} describe bridgeservice.v1.TradingBridge" in running.said
     assert await running.interrupt() == 0
     assert running.said.rstrip().endswith("Stopped.")
     assert processes_with(str(place)) == []
+
+
+def test_the_services_do_not_wait_for_what_only_they_need() -> None:
+    program = "import sys, keybridge.up; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {"alembic", "asyncpg", "ccxt", "grpc", "sqlalchemy"} & set(done.stdout.split())
 
 
 async def test_after_a_kill_9_the_next_one_starts_on_the_same_ports_and_data_with_the_same_key(
@@ -109,7 +139,7 @@ async def test_a_database_that_the_settings_name_is_used(
     await running.says(r"PostgreSQL +\S+\n")
     await addresses(running)
     assert await running.interrupt() == 0
-    assert not (place / "home").exists()
+    assert not {"postgres", "encryption-keys"} & {each.name for each in (place / "home").iterdir()}
 
 
 async def test_a_database_that_the_settings_name_is_never_sealed_with_a_key_made_by_the_way(
@@ -119,7 +149,39 @@ async def test_a_database_that_the_settings_name_is_never_sealed_with_a_key_made
     assert await running.ends() == 2
     assert "keyservice: KEYSERVICE_ENCRYPTION_KEYS is empty: it needs at least one key" in running.said
     assert "Traceback" not in running.said
-    assert not (place / "home").exists()
+    assert not (place / "home" / "encryption-keys").exists()
+
+
+async def test_on_an_address_that_others_reach_it_serves_tls_with_its_own_certificates(
+    keybridge: Start, place: Path
+) -> None:
+    ports = {"KEYSERVICE_LISTEN": "0.0.0.0:0", "BRIDGESERVICE_LISTEN": "0.0.0.0:0"}
+    running = await keybridge("up", **ports)
+    await running.says("Ctrl-C stops everything")
+    key = await running.says(r"KeyService +\S+:(\d+), SERVING")
+    home = place / "home"
+    async with connect(f"localhost:{key[1]}", tls=ClientTls(home / "ca.pem")) as channel:
+        admin = bearing((home / "admin.token").read_text().strip())
+        stub = channel.stub(KeyServiceStub)
+        answer = await stub.GetBridgeHealth(pb.GetBridgeHealthRequest(), metadata=admin)
+    assert answer.reachable
+    assert await refusal_of(f"127.0.0.1:{key[1]}", "/keyservice.v1.KeyService/ListClients") is None
+    assert await running.interrupt() == 0
+
+
+async def test_authentication_that_the_settings_name_is_used_and_none_is_made_by_the_way(
+    keybridge: Start, place: Path
+) -> None:
+    issuer = Issuer()
+    issuer.write(place / "jwks.json")
+    (place / "own.token").write_text(issuer.token(role="bridge-writer"))
+    theirs = {f"{name}_JWKS_FILE": str(place / "jwks.json") for name in ("KEYSERVICE", "BRIDGESERVICE")}
+    running = await keybridge("up", KEYSERVICE_BRIDGE_TOKEN_FILE=str(place / "own.token"), **theirs)
+    _, key = await addresses(running)
+    await until_it_reaches_its_bridge(key, issuer.token())
+    assert "Admin token" not in running.said
+    assert not list((place / "home").glob("*.token"))
+    assert await running.interrupt() == 0
 
 
 async def test_a_port_that_stays_in_use_is_one_sentence(keybridge: Start, place: Path) -> None:

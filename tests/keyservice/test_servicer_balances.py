@@ -155,7 +155,7 @@ async def test_a_bridge_that_hangs_is_told_within_the_wait_and_the_deadline(
         assert [status(entry) for entry in answer.keys] == ["BRIDGE_TIMEOUT"]
         assert not answer.keys[0].configured
         assert not answer.complete
-    assert not house.keys.bridge.away
+    assert not house.keys.bridge.is_away(owner.account_name)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ async def test_an_exchange_in_trouble_spoils_neither_the_other_keys_nor_the_name
     assert not answer.keys[1].balances
     assert [each.total for each in answer.totals] == ["2.00"]
     assert not answer.complete
-    assert not house.keys.bridge.away
+    assert not house.keys.bridge.is_away(owner.account_name)
 
 
 async def test_what_a_new_run_of_the_bridge_does_not_hold_is_repaired_and_read(
@@ -230,16 +230,26 @@ async def test_a_key_that_waits_is_pushed_and_read(house: House, owner: Client) 
     assert [key.exchange for key in house.repairs] == ["kraken"]
 
 
-async def test_a_key_that_needs_someone_to_act_is_neither_asked_nor_pushed(
-    house: House, owner: Client
+@pytest.mark.parametrize(
+    ("state", "reason", "advice"),
+    [
+        ("failed", "credentials_rejected", "RotateApiKey"),
+        ("pending", "rate_limited", "will be retried at"),
+    ],
+)
+async def test_a_key_that_needs_someone_to_act_or_was_told_to_wait_is_neither_asked_nor_pushed(
+    house: House, owner: Client, state: str, reason: str, advice: str
 ) -> None:
     await house.add(owner)
     await house.keys.sql(
-        "UPDATE exchange_api_keys SET bridge_state = 'failed', bridge_reason = 'credentials_rejected'"
+        "UPDATE exchange_api_keys SET bridge_state = :state, bridge_reason = :reason,"
+        " next_attempt_at = now() + interval '1 hour'",
+        state=state,
+        reason=reason,
     )
     answer = await house.balances(owner)
-    assert [status(entry) for entry in answer.keys] == ["CREDENTIALS_REJECTED"]
-    assert "RotateApiKey" in answer.keys[0].warning
+    assert [status(entry) for entry in answer.keys] == [reason.upper()]
+    assert advice in answer.keys[0].warning
     assert not house.repairs
     assert not house.bridge.faults.requests("GetPortfolio")
 

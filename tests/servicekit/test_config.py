@@ -233,7 +233,7 @@ def test_a_malformed_value_is_named_with_what_was_expected(variable: str, value:
 def test_no_duration_of_both_services_is_without_bounds() -> None:
     fields = ServiceSettings.model_fields
     durations = [Settings.variable(name) for name, info in fields.items() if info.annotation is timedelta]
-    assert len(durations) == 10
+    assert len(durations) == 11
     sentence = refusal(dict.fromkeys(durations, "8d"))
     for variable in durations:
         assert f"{variable} should be less than or equal to " in sentence
@@ -281,12 +281,40 @@ def test_tls_is_required_where_others_can_reach_the_service() -> None:
         "EXAMPLE_TLS_CERT_FILE and EXAMPLE_TLS_KEY_FILE are required, because EXAMPLE_LISTEN (0.0.0.0:50051) "
         "is not a loopback address"
     )
-    pair = {"EXAMPLE_TLS_CERT_FILE": "/c", "EXAMPLE_TLS_KEY_FILE": "/k"}
+    pair = {"EXAMPLE_TLS_CERT_FILE": "/c", "EXAMPLE_TLS_KEY_FILE": "/k", "EXAMPLE_JWKS_FILE": "/j"}
     assert load(Settings, {"EXAMPLE_LISTEN": "0.0.0.0:50051", **pair}).tls_cert_file == Path("/c")
+
+
+def test_callers_say_who_they_are_wherever_others_can_reach_the_service() -> None:
+    tls = {"EXAMPLE_TLS_CERT_FILE": "/c", "EXAMPLE_TLS_KEY_FILE": "/k"}
+    ways = "EXAMPLE_JWKS_FILE or EXAMPLE_PRINCIPALS_FILE is required, because"
+    assert refusal({"EXAMPLE_LISTEN": "0.0.0.0:1", **tls}) == (
+        f"{ways} EXAMPLE_LISTEN (0.0.0.0:1) is not a loopback address"
+    )
+    authority = {**tls, "EXAMPLE_TLS_CLIENT_CA_FILE": "/a"}
+    assert refusal(authority) == f"{ways} EXAMPLE_TLS_CLIENT_CA_FILE alone does not say who a client is"
+    assert load(Settings, {**authority, "EXAMPLE_PRINCIPALS_FILE": "/p"}).authenticates
+    assert load(Settings, {"EXAMPLE_JWKS_FILE": "/j"}).authenticates
+    assert not load(Settings, {}).authenticates
+
+
+def test_what_belongs_to_a_way_of_authentication_is_not_passed_over_without_it() -> None:
+    assert refusal({"EXAMPLE_PRINCIPALS_FILE": "/p"}) == (
+        "EXAMPLE_PRINCIPALS_FILE is set without EXAMPLE_TLS_CLIENT_CA_FILE"
+    )
+    assert refusal({"EXAMPLE_DENY_LIST_FILE": "/d"}) == (
+        "EXAMPLE_DENY_LIST_FILE is set without EXAMPLE_JWKS_FILE"
+    )
+
+
+def test_a_service_s_tokens_are_for_it_alone_unless_somebody_says_otherwise() -> None:
+    assert load(Settings, {}).audience == "example"
+    assert load(Settings, {"EXAMPLE_TOKEN_AUDIENCE": "other"}).audience == "other"
 
 
 def test_reflection_is_on_for_loopback_only_unless_asked_for() -> None:
     pair = {"EXAMPLE_TLS_CERT_FILE": "/c", "EXAMPLE_TLS_KEY_FILE": "/k", "EXAMPLE_LISTEN": "[::]:1"}
+    pair["EXAMPLE_JWKS_FILE"] = "/j"
     assert load(Settings, {}).reflection_enabled
     assert not load(Settings, pair).reflection_enabled
     assert load(Settings, {**pair, "EXAMPLE_REFLECTION": "true"}).reflection_enabled

@@ -1,7 +1,6 @@
 """The steps of a start: each from settings, each undone when a later one fails."""
 
 import io
-import secrets
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,20 +8,24 @@ from typing import Any
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
-from pydantic import SecretStr
 from pydantic_settings import SettingsConfigDict
 from sqlalchemy import MetaData, text
 
 from servicekit import config, startup
 from servicekit.config import Address, ServiceSettings
-from servicekit.database import engine, migrate
+from servicekit.database import engine, migrate, revisions
 from servicekit.database.engine import Database
 from servicekit.database.url import DatabaseUrl
 from servicekit.errors import SettingsError, StartupError
 from servicekit.metrics import Metrics
+from servicekit.rpc.auth import Authenticated
 from servicekit.rpc.binding import Service
+from servicekit.rpc.interceptors import Open
+from servicekit.rpc.policy import Policy
 from servicekit.rpc.server import Server
 from servicekit.rpc.tls import ServerTls
+from servicekit.v1 import policy_pb2
+from tests.support.issuer import Issuer
 from tests.support.logged import lines
 from tests.support.probe import PROBE, Echo, Probe, ProbeStub, plain_channel
 from tests.support.service_process import accepts, free_port, raw_url
@@ -45,75 +48,6 @@ def server_of(loaded: Settings, metrics: Metrics) -> Server:
     )
 
 
-def test_the_url_wins_over_the_components() -> None:
-    url = startup.database_url(
-        settings(DATABASE_URL="postgres://me@one/keys", DB_HOST="two", DB_NAME="other")
-    )
-    assert (url.host, url.user, url.database) == ("one", "me", "keys")
-
-
-@pytest.mark.parametrize("variable", ["EXAMPLE_DATABASE_URL", "DATABASE_URL"])
-def test_a_malformed_url_is_named_by_the_variable_that_it_came_from(variable: str, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=f"^{variable} has to look like"):
-        startup.database_url(settings(**{variable: "no url"}))
-    (tmp_path / "url").write_text("no url")
-    with pytest.raises(SettingsError, match=f"^{variable}_FILE has to look like"):
-        startup.database_url(settings(**{f"{variable}_FILE": str(tmp_path / "url")}))
-
-
-def test_a_url_that_no_variable_gave_is_named_by_the_service_s_own() -> None:
-    with pytest.raises(SettingsError, match=r"^EXAMPLE_DATABASE_URL has to look like"):
-        startup.database_url(Settings(database_url=SecretStr("no url")))
-
-
-def test_the_components_make_a_url() -> None:
-    loaded = settings(
-        DB_HOST="db.example",
-        DB_PORT="6000",
-        DB_USER="me",
-        DB_PASSWORD=secrets.token_hex(),
-        DB_NAME="keys",
-        DB_SSLMODE="require",
-    )
-    url = startup.database_url(loaded)
-    assert (url.where, url.user, url.database, url.sslmode) == ("db.example:6000", "me", "keys", "require")
-    assert url.password is not None
-
-
-def test_with_nothing_said_the_database_is_a_local_one() -> None:
-    url = startup.database_url(settings())
-    assert (url.where, url.user, url.database) == ("localhost:5432", "keybridge", "keybridge")
-
-
-@pytest.mark.parametrize(
-    ("variable", "value"),
-    [
-        ("DATABASE_URL", "postgres://me@one/keys"),
-        ("EXAMPLE_DATABASE_URL", "postgres://me@one/keys"),
-        ("DB_HOST", "one"),
-        ("DB_PORT", "5432"),
-        ("DB_USER", "me"),
-        ("DB_PASSWORD", secrets.token_hex()),
-        ("DB_NAME", "keys"),
-        ("DB_SSLMODE", "require"),
-    ],
-    ids=lambda each: each if each.isupper() else "",
-)
-def test_any_setting_of_the_database_names_one(variable: str, value: str) -> None:
-    assert startup.names_database(settings(**{variable: value}))
-
-
-def test_a_pool_is_no_database() -> None:
-    assert not startup.names_database(settings(EXAMPLE_DB_POOL_SIZE="3"))
-
-
-def test_production_takes_no_local_default() -> None:
-    with pytest.raises(SettingsError, match="does not use local defaults: set DB_HOST, DB_USER, DB_NAME"):
-        startup.database_url(settings(KEYBRIDGE_ENV="production"))
-    remote = {"DATABASE_URL": "postgres://me@db.example/keys?sslmode=verify-full"}
-    assert startup.database_url(settings(KEYBRIDGE_ENV="production", **remote)).host == "db.example"
-
-
 def test_every_option_of_the_server_comes_from_its_setting(tmp_path: Path) -> None:
     options = startup.server_options(
         settings(
@@ -121,6 +55,9 @@ def test_every_option_of_the_server_comes_from_its_setting(tmp_path: Path) -> No
             EXAMPLE_TLS_CERT_FILE=str(tmp_path / "cert"),
             EXAMPLE_TLS_KEY_FILE=str(tmp_path / "key"),
             EXAMPLE_TLS_CLIENT_CA_FILE=str(tmp_path / "ca"),
+            EXAMPLE_PRINCIPALS_FILE=str(tmp_path / "principals"),
+            EXAMPLE_HEALTH_ROLE="reader",
+            EXAMPLE_REFLECTION_ROLE="bridge-writer",
             EXAMPLE_DRAIN_DELAY="3s",
             EXAMPLE_SHUTDOWN_GRACE="4s",
             EXAMPLE_DEFAULT_DEADLINE="5s",
@@ -135,11 +72,52 @@ def test_every_option_of_the_server_comes_from_its_setting(tmp_path: Path) -> No
     assert options.listen == Address.parse("0.0.0.0:7000")
     assert options.tls == ServerTls(tmp_path / "cert", tmp_path / "key", tmp_path / "ca")
     assert (options.reflection, options.reuse_port) == (False, True)
+    assert options.health_policy == Policy(frozenset({policy_pb2.ROLE_READER}))
+    assert options.reflection_policy == Policy(frozenset({policy_pb2.ROLE_BRIDGE_WRITER}))
     assert (options.drain_delay, options.shutdown_grace) == (timedelta(seconds=3), timedelta(seconds=4))
     assert options.default_deadline == timedelta(seconds=5)
     assert options.deadline_floor == timedelta(milliseconds=6)
     assert (options.max_concurrent_rpcs, options.max_concurrent_streams) == (7, 8)
     assert (options.max_request_bytes, options.max_metadata_bytes) == (9000, 10000)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+async def test_where_nobody_has_to_say_who_he_is_the_log_says_so(
+    output: io.StringIO, tmp_path: Path, asked: bool
+) -> None:
+    Issuer().write(tmp_path / "jwks.json")
+    loaded = settings(**({"EXAMPLE_JWKS_FILE": str(tmp_path / "jwks.json")} if asked else {}))
+    assert isinstance(startup.authorizer(loaded), Open) is not asked
+    metrics = Metrics()
+    async with startup.serving(server_of(loaded, metrics), loaded, metrics):
+        pass
+    told = [each for each in lines(output) if each["event"].startswith("callers are not asked who they are")]
+    assert len(told) == (0 if asked else 1)
+
+
+def test_the_files_of_the_settings_say_who_is_let_in(tmp_path: Path) -> None:
+    issuer = Issuer()
+    issuer.write(tmp_path / "jwks.json")
+    (tmp_path / "principals.json").write_text("{}")
+    (tmp_path / "denied.json").write_text("{}")
+    tls = {f"EXAMPLE_TLS_{name}": "/f" for name in ("CERT_FILE", "KEY_FILE", "CLIENT_CA_FILE")}
+    tokens = {
+        "EXAMPLE_JWKS_FILE": str(tmp_path / "jwks.json"),
+        "EXAMPLE_DENY_LIST_FILE": str(tmp_path / "denied.json"),
+    }
+    certificates = {**tls, "EXAMPLE_PRINCIPALS_FILE": str(tmp_path / "principals.json")}
+    for ways in (tokens, certificates, tokens | certificates):
+        assert isinstance(startup.authorizer(settings(**ways)), Authenticated)
+
+
+def test_in_production_callers_say_who_they_are_on_the_loopback_too() -> None:
+    with pytest.raises(SettingsError, match="EXAMPLE_JWKS_FILE or EXAMPLE_PRINCIPALS_FILE is required"):
+        startup.authorizer(settings(KEYBRIDGE_ENV="production"))
+
+
+def test_a_file_of_authentication_that_is_missing_stops_the_start_and_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match=r"The JWKS file .*absent can't be read: No such file"):
+        startup.authorizer(settings(EXAMPLE_JWKS_FILE=str(tmp_path / "absent")))
 
 
 async def test_a_server_starts_with_the_largest_sizes_that_the_settings_take() -> None:
@@ -191,7 +169,7 @@ async def test_a_schema_is_brought_up_only_when_the_settings_say_so(empty_databa
             pytest.fail("it was opened")
     told = settings(**named, EXAMPLE_MIGRATE_ON_START="true")
     async with startup.open_database(told, MetaData(), name="x"):
-        assert await migrate.current(empty_database_url) == migrate.heads()[0]
+        assert await migrate.current(empty_database_url) == revisions.newest()
 
 
 async def test_a_start_that_fails_leaves_no_connection_behind(

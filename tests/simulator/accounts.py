@@ -177,6 +177,8 @@ class Account:
     last_nonce: int = 0
     cancels_at_ms: int | None = None
     """When all orders end, unless that is put off before."""
+    times_shown: int = 0
+    """How many calls came with its key, whatever became of them."""
 
     @property
     def trades(self) -> list[Trade]:

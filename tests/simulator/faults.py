@@ -1,6 +1,7 @@
 """What can be made to go wrong at a simulated exchange."""
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -76,8 +77,9 @@ class Faults:
         self._cleared.set()
         self._cleared = asyncio.Event()
 
-    async def until_cleared(self) -> None:
-        await self._cleared.wait()
+    def until_cleared(self) -> Awaitable[object]:
+        """Waits for the next time that it is cleared after this call, not after the first wait."""
+        return self._cleared.wait()
 
     def take(self, path: str) -> Fault | None:
         """What goes wrong with a request to this path."""

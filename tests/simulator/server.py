@@ -38,8 +38,12 @@ class Server:
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        await asyncio.gather(*self._held)
+        await self.settled()
         await self._runner.cleanup()
+
+    async def settled(self) -> None:
+        """Wait until what was held, and is let go, has been done."""
+        await asyncio.gather(*self._held)
 
     async def _exchange(self, request: web.Request) -> web.Response:
         dialect = self._simulator.dialects.get(request.match_info["exchange"])
@@ -64,8 +68,10 @@ class Server:
         )
 
     def _in_the_end(self, dialect: Dialect, call: Call) -> asyncio.Task[Answer]:
+        cleared = self._simulator.faults[dialect.name].until_cleared()
+
         async def act() -> Answer:
-            await self._simulator.faults[dialect.name].until_cleared()
+            await cleared
             return dialect.answer(call)
 
         task = asyncio.create_task(act())

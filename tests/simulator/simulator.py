@@ -41,9 +41,17 @@ class Simulator:
     async def __aexit__(
         self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
     ) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """From now on nobody listens; what hung is let go."""
         for faults in self.faults.values():
             faults.clear()
         await self._server.stop()
+
+    async def settled(self) -> None:
+        """Wait until all that was held, and is let go, has been done, also for callers that went away."""
+        await self._server.settled()
 
     @property
     def port(self) -> int:

@@ -12,20 +12,25 @@ from uuid import uuid4
 import pytest
 from prometheus_client import CollectorRegistry
 
+from bridgeservice import tenancy
 from bridgeservice.accounts import Accounts
 from bridgeservice.cancellation import Cancellation
 from bridgeservice.directory import Directory
 from bridgeservice.exchange_calls import ExchangeCalls
+from bridgeservice.history import History
 from bridgeservice.journal import Journal
 from bridgeservice.market_data import MarketData
 from bridgeservice.order_metrics import OrderMetrics
 from bridgeservice.orders import Orders
 from bridgeservice.portfolio import Portfolios
+from bridgeservice.positions import Positions
 from bridgeservice.prices import Prices
 from bridgeservice.readings import Readings
+from bridgeservice.reconciliation_loop import nobody_compares
 from bridgeservice.resolution import Resolution
 from bridgeservice.resolution_loop import ResolutionLoop
-from bridgeservice.rules import NoRules, Rules
+from bridgeservice.risk import Breaches, Risk
+from bridgeservice.rules import Rules
 from bridgeservice.sending import Sending
 from bridgeservice.servicer import BridgeServicer, Identity, UseCases
 from bridgeservice.sessions import Sessions
@@ -36,6 +41,7 @@ from bridgeservice.v1.credentials_pb2 import Credentials
 from bridgeservice.v1.portfolio_pb2 import ConnectorPortfolio
 from bridgeservice.v1.trading_bridge_pb2_grpc import TradingBridgeStub
 from bridgeservice.verification import Verification
+from bridgeservice.worth import Worth
 from servicekit.database.engine import Database
 from servicekit.paging import PageTokens, keyed
 from servicekit.rpc.binding import Service
@@ -59,6 +65,7 @@ class Bridge:
     stub: "TradingBridgeAsyncStub"
     exchanges: FakeExchanges
     accounts: Accounts
+    calls: ExchangeCalls
     sessions: Sessions
     prices: Prices
     identity: Identity
@@ -110,13 +117,16 @@ async def running(
     around: Callable[[BridgeServicer], object] = lambda servicer: servicer,
     **options: Any,
 ) -> AsyncIterator[Bridge]:
-    """A bridge that holds nothing yet; ``around`` is put between its servicer and the socket."""
+    """A bridge that holds nothing yet; ``around`` is put between its servicer and the socket. It remembers things
+    where it is given a database.
+    """
     exchanges = FakeExchanges()
     calls = ExchangeCalls(exchanges, timeout=longest, most_at_once=most_at_once)
     sessions, flights = Sessions(calls, idle=idle), SingleFlight()
     accounts = Accounts(sessions, keep_tombstones=timedelta(days=2))
     prices = Prices(calls, flights)
     journal, work, registry = Journal(database), Work(longest), CollectorRegistry()
+    risk = Risk(database, Worth(prices), Breaches(registry))
     metrics = OrderMetrics(registry)
     sending = Sending(journal, sessions, metrics, work, timeout=longest)
     resolution = Resolution(
@@ -124,28 +134,33 @@ async def running(
     )
     loop = ResolutionLoop(journal, accounts, resolution, work)
     accounts.tell(loop.hear)
+    cancellation = Cancellation(accounts, journal, resolution, work)
     use_cases = UseCases(
         accounts,
         Verification(accounts, sessions, flights),
         Portfolios(accounts, Readings(sessions, flights), prices),
         MarketData(calls, flights),
         Directory(exchanges),
-        Orders(accounts, calls, journal, rules or NoRules(), sending),
-        Cancellation(accounts, journal, resolution, work),
+        Orders(accounts, calls, journal, rules or risk, sending, sweeps=cancellation, uses=nobody_compares),
+        risk,
+        History(database, accounts, nobody_compares),
+        cancellation,
+        Positions(accounts, sessions),
     )
     identity = Identity(str(uuid4()), datetime.now(UTC), "1.2.3", "192.0.2.7")
     tokens = PageTokens(keyed(secrets.token_bytes()))
     servicer = BridgeServicer(identity, use_cases, exchanges.catalogue, tokens, order_params=order_params)
     contract = pb.DESCRIPTOR.services_by_name["TradingBridge"]
     server = Server(
-        [Service(contract, around(servicer))], replace(quick(), max_concurrent_rpcs=10_000, **options)
+        [Service(contract, around(servicer), tenancy=tenancy.of)],
+        replace(quick(), max_concurrent_rpcs=10_000, **options),
     )
     await server.start()
     await server.set_serving()
     try:
         async with plain_channel(server.port) as channel, work:
             stub = TradingBridgeStub(channel)
-            yield Bridge(stub, exchanges, accounts, sessions, prices, identity, server, loop, registry)
+            yield Bridge(stub, exchanges, accounts, calls, sessions, prices, identity, server, loop, registry)
     finally:
         await flights.close()
         await server.stop()

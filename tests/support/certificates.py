@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
+_HOUR = timedelta(hours=1)
+
 
 @dataclass(frozen=True)
 class Certificate:
@@ -43,14 +45,21 @@ class Authority:
         """The authority's own certificate, as PEM."""
         ca_file.write_bytes(self._certificate.public_bytes(Encoding.PEM))
 
-    def issue(self, name: str) -> Certificate:
-        """A certificate for a host or a client of this name, and for the loopback."""
+    def issue(self, name: str, uri: str | None = None, valid_for: timedelta = _HOUR) -> Certificate:
+        """A certificate for a host or a client of this name, and for the loopback; it began an hour ago."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName([x509.DNSName(name), x509.IPAddress(ip_address("127.0.0.1"))])
-        return Certificate(self._sign(_named(name), key, (names, False)), key)
+        names: list[x509.GeneralName] = [x509.DNSName(name), x509.IPAddress(ip_address("127.0.0.1"))]
+        if uri is not None:
+            names.append(x509.UniformResourceIdentifier(uri))
+        extension = (x509.SubjectAlternativeName(names), False)
+        return Certificate(self._sign(_named(name), key, extension, valid_for), key)
 
     def _sign(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, extension: tuple[x509.ExtensionType, bool]
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        extension: tuple[x509.ExtensionType, bool],
+        valid_for: timedelta = _HOUR,
     ) -> x509.Certificate:
         now = datetime.now(UTC)
         return (
@@ -59,8 +68,8 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(minutes=5))
-            .not_valid_after(now + timedelta(hours=1))
+            .not_valid_before(now - _HOUR)
+            .not_valid_after(now + valid_for)
             .add_extension(extension[0], critical=extension[1])
             .sign(self._key, hashes.SHA256())
         )

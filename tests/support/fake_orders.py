@@ -53,6 +53,10 @@ class FakeBook:
     hidden: bool = False
     """Whether questions are answered as if there were no orders, as happens right after they were placed."""
     fills_at_once: bool = False
+    positions: Sequence[Position] = ()
+    armed: list[timedelta] = field(default_factory=list)
+    """What the dead man's switch was set to."""
+    has_switch: bool = True
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     def fail(self, method: str, *faults: Fault) -> None:
@@ -112,6 +116,19 @@ class FakeBook:
             )
         )  # fmt: skip
 
+    def fill_some(self, order_id: str, amount: str) -> None:
+        """Somebody takes a part of it."""
+        order = self.placed[order_id]
+        assert order.side is not None
+        filled = Decimal(order.filled or "0") + Decimal(amount)
+        state = OrderState.FILLED if filled == Decimal(order.amount) else order.state
+        self.placed[order_id] = replace(order, filled=str(filled), state=state)
+        cost = str(Decimal(amount) * Decimal(order.price))
+        number = f"t{order_id}-{len(self.fills)}"
+        self.fills.append(
+            ExchangeTrade(number, order_id, order.symbol, order.side, amount, order.price, cost, self.clock())
+        )
+
     def end(self, order_id: str) -> None:
         self.placed[order_id] = replace(self.placed[order_id], state=OrderState.CANCELED)
 
@@ -166,8 +183,11 @@ class FakeTrading:
         return [] if self.book.hidden else found[:limit]
 
     async def positions(self) -> Sequence[Position]:
-        return ()
+        await self.book.meet("positions")
+        return self.book.positions
 
     async def cancel_all_after(self, pause: timedelta) -> None:
-        del pause
-        raise FailedPrecondition("There is no such switch.", reason="NOT_SUPPORTED")
+        await self.book.meet("cancel_all_after")
+        if not self.book.has_switch:
+            raise FailedPrecondition("There is no such switch.", reason="NOT_SUPPORTED")
+        self.book.armed.append(pause)

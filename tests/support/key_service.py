@@ -25,6 +25,7 @@ from keyservice.conflicts import CONFLICTS
 from keyservice.convergence import Convergence
 from keyservice.convergence_loop import ConvergenceLoop
 from keyservice.custody import Custody
+from keyservice.ending import Ending
 from keyservice.keyring import Keyring, open_keyring
 from keyservice.paging import PageTokens
 from keyservice.reinitialization import Reinitialization
@@ -35,17 +36,18 @@ from keyservice.v1.api_key_pb2 import ApiKey
 from keyservice.v1.client_pb2 import Client
 from keyservice.v1.key_service_pb2_grpc import KeyServiceStub
 from keyservice.verification import Verification
-from keyservice.watching import Watching
-from servicekit import startup
+from keyservice.watching import PATIENCE, Watching
 from servicekit.catalogue import Catalogue
 from servicekit.database.engine import Database
 from servicekit.database.options import DatabaseOptions
 from servicekit.database.url import DatabaseUrl
+from servicekit.loops import background
 from servicekit.rpc.binding import Service
-from servicekit.rpc.call import Call
+from servicekit.rpc.call import Call, Principal
 from servicekit.rpc.policy import Policy
 from servicekit.rpc.server import Server
 from servicekit.rpc.status import RpcFailure, from_rpc_error
+from servicekit.v1 import policy_pb2
 from tests.support.probe import failure, plain_channel, quick
 from tests.support.sealed import new_key, read_rows
 
@@ -59,19 +61,12 @@ NOBODY = "127.0.0.1:1"
 """A target where there is no bridge."""
 
 
-@dataclass(frozen=True, slots=True)
-class Somebody:
-    """A principal of that name."""
-
-    name: str
-
-
 class Credulous:
     """Takes callers for whom they say they are, which is enough to tell two of them apart."""
 
-    async def authorize(self, call: Call, _policy: Policy, /) -> Somebody | None:
+    async def authorize(self, call: Call, _policy: Policy, /) -> Principal | None:
         name = call.header(PRINCIPAL)
-        return Somebody(name) if name else None
+        return Principal(name, policy_pb2.ROLE_ADMIN, None) if name else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +84,8 @@ class KeyService:
     bridge: Bridge
     convergence: Convergence
     watching: Watching
+    registry: CollectorRegistry
+    """Of its metrics."""
 
     async def add_client(self, name: str = "a client", **fields: Any) -> Client:
         return (await self.stub.CreateClient(pb.CreateClientRequest(name=name, **fields))).client
@@ -147,27 +144,34 @@ async def running(
     converge: Converge | None = None,
     master_key: SecretStr | None = None,
     loops: bool = False,
+    watch_patience: timedelta = PATIENCE,
+    **options: Any,
 ) -> AsyncIterator[KeyService]:
-    """KeyService on a database at head. Where it is given no bridge, none is there; nor are its loops, unasked."""
+    """KeyService on a database at head. Where it is given no bridge, none is there; nor are its loops, unasked.
+
+    ``options`` are those of its server.
+    """
     database = Database(DatabaseOptions(url=url, pool_size=pool_size), CONFLICTS)
     try:
         keyring = await open_keyring(database, [master_key or new_key()])
         stack = AsyncExitStack()
         to_bridge = connect_bridge(KeyServiceSettings(bridge_target=bridge_target))
         bridge = Bridge(await stack.enter_async_context(to_bridge))
-        watching = Watching(database)
+        ending = Ending()
+        watching = await stack.enter_async_context(Watching(database, ending, patience=watch_patience))
+        registry = CollectorRegistry()
         convergence = Convergence(
             database,
             keyring,
             bridge,
             watching,
-            Attempts(CollectorRegistry()),
+            Attempts(registry),
             inline_wait=bridge_wait,
             bridge_timeout=timedelta(seconds=20),
         )
         await stack.enter_async_context(convergence)
         if loops:
-            running_loops = startup.background(
+            running_loops = background(
                 ConvergenceLoop(database, convergence, at_once=8).run,
                 BridgeWatch(database, bridge, convergence).run,
                 watching.tell_others,
@@ -181,7 +185,7 @@ async def running(
         use_cases = UseCases(
             clients=clients,
             custody=custody,
-            reinitialization=Reinitialization(database, convergence),
+            reinitialization=Reinitialization(database, convergence, ending),
             verification=Verification(database, bridge, convergence),
             watching=watching,
             balances=balances,
@@ -189,8 +193,8 @@ async def running(
         )
         servicer = KeyServicer(use_cases, CATALOGUE, PageTokens(keyring))
         contract = pb.DESCRIPTOR.services_by_name["KeyService"]
-        server = Server([Service(contract, servicer)], quick(), authorizer=Credulous())
-        watching.ends_with(server.draining)
+        server = Server([Service(contract, servicer)], quick(**options), authorizer=Credulous())
+        ending.begins_with(server.draining)
         await server.start()
         await server.set_serving()
         try:
@@ -208,6 +212,7 @@ async def running(
                     bridge=bridge,
                     convergence=convergence,
                     watching=watching,
+                    registry=registry,
                 )
         finally:
             await server.stop()

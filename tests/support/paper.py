@@ -7,7 +7,8 @@ from decimal import Decimal
 from uuid import uuid4
 
 from bridgeservice.exchanges.exchange import Environment, Exchange, Owner
-from bridgeservice.exchanges.paper import PaperExchange, PaperOptions, paper_provider
+from bridgeservice.exchanges.paper import PaperExchange, paper_provider
+from bridgeservice.exchanges.paper_options import PaperOptions
 from bridgeservice.exchanges.paper_session import PaperSession
 from servicekit.credentials import Credentials
 from servicekit.database.engine import Database

@@ -14,12 +14,8 @@ from bridgeservice.amounts import EXACT
 from bridgeservice.enums import OrderSide, OrderState, OrderType
 from bridgeservice.exchanges.exchange import Environment, Exchange, Session, Ticker
 from bridgeservice.exchanges.orders import ExchangeOrder, Reference, Refusal, Ticket
-from bridgeservice.exchanges.paper import (
-    STARTING_BALANCES,
-    PaperExchange,
-    PaperOptions,
-    paper_provider,
-)
+from bridgeservice.exchanges.paper import PaperExchange, paper_provider
+from bridgeservice.exchanges.paper_options import STARTING_BALANCES, PaperOptions
 from bridgeservice.exchanges.paper_prices import SyntheticPrices
 from servicekit.credentials import Credentials
 from servicekit.database.engine import Database

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from servicekit.errors import NotFound
 from servicekit.rpc.call import Call, Principal
 from servicekit.rpc.policy import Policy
+from servicekit.v1 import policy_pb2
 from tests.support.probe import (
     Echo,
     Probe,
@@ -69,13 +70,9 @@ async def test_a_call_is_one_line_with_its_facts_and_without_its_content(counts:
 
 
 async def test_the_principal_is_named_in_the_line() -> None:
-    @dataclass
-    class Someone:
-        name: str
-
     class Knows:
         async def authorize(self, _call: Call, _policy: Policy) -> Principal | None:
-            return Someone("alice")
+            return Principal("alice", policy_pb2.ROLE_READER, None)
 
     with capture_logs() as logs:
         async with serving(authorizer=Knows()) as server, plain_channel(server.port) as channel:

@@ -1,13 +1,14 @@
 """Contracts and their servicers, and what is neither."""
 
 import asyncio
+from collections.abc import Callable, Collection
 from typing import Any
 
 import grpc
 import pytest
 from structlog.testing import capture_logs
 
-from servicekit.errors import StartupError
+from servicekit.errors import NotFound, StartupError
 from servicekit.rpc.binding import Service
 from servicekit.rpc.call import Call
 from servicekit.rpc.server import Server
@@ -110,6 +111,40 @@ async def test_a_method_that_nobody_knows_is_refused_like_any_call(path: str) ->
         told = from_rpc_error(await failure(raw_call(channel, path, b"\xff")))
 
     assert (told.code, told.reason) == (grpc.StatusCode.UNIMPLEMENTED, "UNKNOWN_METHOD")
+
+
+@pytest.mark.parametrize("name", ["GetEcho", "WatchEcho", "SendEchoes", "TalkEcho"])
+async def test_what_a_caller_may_not_ask_for_is_refused_in_every_kind_of_call(name: str) -> None:
+    asked: list[set[str]] = []
+
+    def tenancy(fields: Collection[str]) -> Callable[[Any, Call], None]:
+        asked.append(set(fields))
+
+        def refuse_foreign(request: Any, call: Call) -> None:
+            if request.text == "theirs":
+                raise NotFound(f"There is none, says {call.method.name}.")
+
+        return refuse_foreign
+
+    probe = Probe()
+    service = Service(PROBE, probe, tenancy=tenancy)
+    server = Server([service], quick())
+    await server.start()
+    requests = [
+        Malformed(PROBE.methods_by_name[name], "", Echo(text=text).SerializeToString())
+        for text in ("theirs", "mine")
+    ]
+    try:
+        async with plain_channel(server.port) as channel:
+            assert [await send(channel, each) for each in requests] == [
+                grpc.StatusCode.NOT_FOUND,
+                grpc.StatusCode.OK,
+            ]
+    finally:
+        await server.stop()
+    assert len(probe.seen) <= 1
+    # Once for each method that is served, when the server is built.
+    assert asked == [{"text", "number", "data", "children"}] * 5
 
 
 def test_a_servicer_with_a_method_that_no_contract_has_stops_the_start() -> None:

@@ -2,15 +2,20 @@
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import grpc
 import pytest
 
-from servicekit.errors import Unavailable
+from servicekit.errors import StartupError, Unavailable
+from servicekit.rpc.bearer import bearer
 from servicekit.rpc.call import Call
 from servicekit.rpc.client import ChannelOptions, connect, is_read, service_config
-from tests.support.probe import PROBE, Echo, Probe, ProbeStub, failure, serving
+from servicekit.values import Address
+from tests.support.probe import PROBE, Echo, Probe, ProbeStub, failure, quick, serving
+from tests.support.service_process import free_port
 
 
 @pytest.fixture
@@ -209,9 +214,52 @@ async def test_a_target_may_name_its_resolver_and_a_proxy_of_the_environment_is_
                 assert (await channel.stub(ProbeStub).GetEcho(Echo(text="x"), timeout=5)).text == "x"
 
 
+async def test_a_server_that_comes_up_is_found_soon() -> None:
+    took: list[float] = []
+    # A busy machine may hold up some of the tries, but not all.
+    while len(took) < 10 and not any(each < 0.6 for each in took):
+        address = Address("127.0.0.1", free_port())
+        async with connect(str(address)) as channel:
+            await failure(channel.stub(ProbeStub).GetEcho(Echo()))
+            async with serving(options=quick(listen=address)):
+                begun = monotonic()
+                await asyncio.wait_for(channel.channel_ready(), 10)
+                took.append(monotonic() - begun)
+    assert min(took) < 0.6
+
+
 async def test_a_channel_tells_its_state() -> None:
     async with serving() as server, connect(f"127.0.0.1:{server.port}") as channel:
         assert channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.IDLE
         await asyncio.wait_for(channel.wait_for_state_change(grpc.ChannelConnectivity.IDLE), 10)
         await asyncio.wait_for(channel.channel_ready(), 10)
         assert channel.get_state() is grpc.ChannelConnectivity.READY
+
+
+async def test_a_token_goes_along_and_a_renewed_one_instead(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("first\n")
+    heard: list[str | None] = []
+
+    async def answer(_request: Any, call: Call) -> Any:
+        heard.append(call.header("authorization"))
+        return Echo()
+
+    async with (
+        serving(Probe(answer)) as server,
+        connect(f"127.0.0.1:{server.port}", metadata=bearer(file, timedelta(0))) as channel,
+    ):
+        stub = channel.stub(ProbeStub)
+        await stub.GetEcho(Echo())
+        file.write_text("the second")
+        await stub.GetEcho(Echo())
+        file.write_text("second\n")
+        await stub.GetEcho(Echo())
+    assert heard == ["Bearer first", "Bearer first", "Bearer second"]
+
+
+@pytest.mark.parametrize("text", ["", "\n", "two tokens", "t\u00f6ken", "a\nb"])
+def test_a_file_without_one_token_stops_the_start(tmp_path: Path, text: str) -> None:
+    (tmp_path / "token").write_text(text)
+    with pytest.raises(StartupError, match="it should hold one token and nothing else"):
+        bearer(tmp_path / "token")

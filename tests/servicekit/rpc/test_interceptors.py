@@ -12,6 +12,7 @@ import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from servicekit.errors import PermissionDenied, StartupError
+from servicekit.rpc import interceptors
 from servicekit.rpc.call import Call, Principal
 from servicekit.rpc.interceptors import Chain
 from servicekit.rpc.policy import Policy
@@ -105,13 +106,10 @@ async def test_a_cancelled_call_gives_its_place_back() -> None:
 async def test_the_authorizer_is_asked_with_the_contract_s_roles_and_names_the_principal() -> None:
     asked: list[Policy] = []
 
-    class Someone:
-        name = "alice"
-
     class Asks:
         async def authorize(self, _call: Call, policy: Policy) -> Principal | None:
             asked.append(policy)
-            return Someone()
+            return Principal("alice", policy_pb2.ROLE_READER, None)
 
     probe = Probe()
     async with serving(probe, authorizer=Asks()) as server, plain_channel(server.port) as channel:
@@ -133,6 +131,53 @@ async def test_whom_the_authorizer_refuses_never_reaches_the_handler() -> None:
 
     assert from_rpc_error(error).reason == "PERMISSION_DENIED"
     assert probe.seen == []
+
+
+class Asked:
+    """Admits as often as it is told to, and then does what a test wants."""
+
+    def __init__(self, times: int, then: BaseException) -> None:
+        self.left = times
+        self.then = then
+
+    async def authorize(self, _call: Call, _policy: Policy) -> Principal | None:
+        self.left -= 1
+        if self.left < 0:
+            raise self.then
+        return Principal("alice", policy_pb2.ROLE_READER, None)
+
+
+async def quiet(_request: Any, _call: Call) -> Any:
+    """A stream that has nothing to say."""
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("then", "code", "reason"),
+    [
+        (PermissionDenied("Not any more."), grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"),
+        (ValueError("nobody foresaw it"), grpc.StatusCode.INTERNAL, "INTERNAL"),
+    ],
+)
+async def test_a_stream_is_ended_once_its_caller_is_no_longer_admitted(
+    monkeypatch: pytest.MonkeyPatch, then: BaseException, code: grpc.StatusCode, reason: str
+) -> None:
+    monkeypatch.setattr(interceptors, "_ASK_AGAIN", timedelta(milliseconds=10))
+    asked = Asked(3, then)
+    async with serving(Probe(quiet), authorizer=asked) as server, plain_channel(server.port) as channel:
+        told = from_rpc_error(await failure(ProbeStub(channel).WatchEcho(Echo()).read()))
+    assert (told.code, told.reason) == (code, reason)
+    assert asked.left == -1
+
+
+async def test_a_time_out_of_a_stream_s_own_is_not_taken_for_the_end_of_its_admission() -> None:
+    async def fails(_request: Any, _call: Call) -> Any:
+        raise TimeoutError
+
+    asked = Asked(1, PermissionDenied("Not any more."))
+    async with serving(Probe(fails), authorizer=asked) as server, plain_channel(server.port) as channel:
+        told = from_rpc_error(await failure(ProbeStub(channel).WatchEcho(Echo()).read()))
+    assert told.reason == "INTERNAL"
 
 
 @pytest.mark.parametrize("method", ["GetEcho", "WatchEcho"])

@@ -1,9 +1,12 @@
 """TLS and mutual TLS, and certificates that are renewed while the server runs."""
 
+import asyncio
 import os
 import secrets
+import ssl
 from collections.abc import Callable
 from pathlib import Path
+from ssl import TLSVersion
 from typing import Any
 
 import grpc
@@ -11,10 +14,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from servicekit.errors import StartupError
+from servicekit.rpc import client
+from servicekit.rpc.call import Call
 from servicekit.rpc.client import ClientTls, connect
 from servicekit.rpc.tls import CertificateFiles, ServerTls, server_credentials
 from tests.support.certificates import Authority
-from tests.support.probe import Echo, ProbeStub, failure, quick, serving
+from tests.support.probe import Echo, Probe, ProbeStub, failure, quick, serving
+from tests.support.tls_versions import between, only, speak, version_of
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +84,95 @@ async def test_mutual_tls_takes_a_certificate_of_its_authority_and_no_other(
         assert await ask(server.port, own("known")) == "hello"
         assert (await failure(ask(server.port, trusting(files)))).code() is grpc.StatusCode.UNAVAILABLE
         assert (await failure(ask(server.port, own("unknown")))).code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_client_shows_its_renewed_certificate_and_calls_under_way_go_on(
+    files: ServerTls, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_LOOK_EVERY", 0)
+    shown: list[str] = []
+    held, gate = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: Any, call: Call) -> Any:
+        [name] = call.context.auth_context()["peer_dns"]
+        shown.append(name.decode())
+        if request.text == "slow":
+            held.set()
+            await gate.wait()
+        return Echo(text=name.decode())
+
+    def renew(name: str) -> None:
+        authority.issue(name).write(tmp_path / "own.pem", tmp_path / "own.key")
+
+    renew("first")
+    own = trusting(files, cert_file=tmp_path / "own.pem", key_file=tmp_path / "own.key")
+    async with (
+        serving(Probe(answer), quick(tls=mutual(files))) as server,
+        connect(f"127.0.0.1:{server.port}", tls=own) as channel,
+    ):
+        stub = channel.stub(ProbeStub)
+        slow = asyncio.ensure_future(stub.GetEcho(Echo(text="slow")))
+        await held.wait()
+        renew("second")
+        assert (await stub.GetEcho(Echo())).text == "second"
+        # A certificate without its key is half a renewal.
+        authority.issue("third").write(tmp_path / "own.pem", tmp_path / "of another.key")
+        assert (await stub.GetEcho(Echo())).text == "second"
+        gate.set()
+        assert (await slow).text == "first"
+    assert shown == ["first", "second", "second"]
+
+
+async def test_closing_a_channel_ends_what_is_under_way_on_a_former_connection(
+    files: ServerTls, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_LOOK_EVERY", 0)
+    held = asyncio.Event()
+
+    async def answer(request: Any, _call: Call) -> Any:
+        if request.text == "slow":
+            held.set()
+            await asyncio.Event().wait()
+        return Echo()
+
+    authority.issue("own").write(tmp_path / "own.pem", tmp_path / "own.key")
+    own = trusting(files, cert_file=tmp_path / "own.pem", key_file=tmp_path / "own.key")
+    async with serving(Probe(answer), quick(tls=files)) as server:
+        channel = connect(f"127.0.0.1:{server.port}", tls=own)
+        stub = channel.stub(ProbeStub)
+        slow = asyncio.ensure_future(stub.GetEcho(Echo(text="slow")))
+        await held.wait()
+        authority.issue("own").write(tmp_path / "own.pem", tmp_path / "own.key")
+        await stub.GetEcho(Echo())
+        await channel.close()
+        with pytest.raises(asyncio.CancelledError):
+            await slow
+
+
+async def test_tls_is_of_version_1_2_at_least_and_1_3_is_preferred(files: ServerTls) -> None:
+    ca_file = files.cert_file.parent / "ca.pem"
+    async with serving(options=quick(tls=files)) as server:
+        for least, most, got in (
+            (TLSVersion.TLSv1_2, TLSVersion.TLSv1_3, "TLSv1.3"),
+            (TLSVersion.TLSv1_2, TLSVersion.TLSv1_2, "TLSv1.2"),
+        ):
+            assert await version_of(server.port, between(least, most, ca_file)) == got
+        for old in (TLSVersion.TLSv1, TLSVersion.TLSv1_1):
+            with pytest.raises((ConnectionResetError, ssl.SSLError)):
+                await version_of(server.port, only(old, ca_file))
+
+
+async def test_the_client_of_the_old_versions_would_speak_them(files: ServerTls) -> None:
+    """Otherwise the test above would say nothing of the server."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.cert_file, files.key_file)
+    speak(context, TLSVersion.TLSv1, TLSVersion.TLSv1_3)
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        assert (
+            await version_of(port, only(TLSVersion.TLSv1_1, files.cert_file.parent / "ca.pem")) == "TLSv1.1"
+        )
 
 
 async def test_a_renewed_certificate_is_shown_to_the_next_connection(files: ServerTls) -> None:

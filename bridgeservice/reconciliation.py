@@ -1,0 +1,134 @@
+"""Comparing one connector's exchange with the journal: what is open, what has vanished, and what was traded.
+
+The order of the steps matters. What the journal thought open is read before the exchange is asked, so that only what
+the exchange had time to tell is looked for; and what the exchange tells is looked up in the journal after that, so that
+an order that was placed meanwhile is known.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from bridgeservice.enums import OrderState
+from bridgeservice.exchanges.orders import ExchangeOrder, Reference
+from bridgeservice.history_reading import HistoryReading
+from bridgeservice.journal import Journal
+from bridgeservice.order_records import Filter, Order, Outcome, told
+from bridgeservice.records import Connector
+from bridgeservice.sessions import Sessions
+from bridgeservice.store import external_orders as store
+from bridgeservice.store.reconciliations import Due
+from servicekit import logs
+from servicekit.database.engine import Database
+
+# An order made elsewhere costs a question to the exchange; the rest is asked about the next time.
+_MOST_UNKNOWN: Final = 50
+# An exchange may list an order a moment after it has acknowledged it.
+_TOO_YOUNG: Final = timedelta(seconds=10)
+
+_log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a comparison has brought."""
+
+    new_trades: int
+    whole: bool
+    """Whether everything was read; else the next comparison goes on."""
+
+
+class Reconciliation:
+    """Makes the journal equal the exchange, for one connector at a time."""
+
+    def __init__(
+        self, database: Database, journal: Journal, sessions: Sessions, history: HistoryReading
+    ) -> None:
+        self._database = database
+        self._journal = journal
+        self._sessions = sessions
+        self._history = history
+
+    async def compare(self, due: Due, connector: Connector) -> Found:
+        """Read the exchange, and bring the journal to what it says."""
+        thought_open = await self._open(due)
+        markets = await self._history.markets(due, connector)
+        listed = await self._listed(connector, markets)
+        await self._learn(due, connector, listed)
+        there = {(each.symbol, each.id) for each in listed}
+        for order in thought_open:
+            if order.state is OrderState.OPEN and (order.symbol, order.exchange_order_id) not in there:
+                await self._look_up(order, connector)
+        new_trades, whole = await self._history.read(due, connector, markets)
+        await self._learn_of_unknown(due, connector)
+        return Found(new_trades, whole)
+
+    async def _open(self, due: Due) -> Sequence[Order]:
+        return await self._journal.all_open(Filter(due.account_name, due.connector_name, open_only=True))
+
+    async def _listed(self, connector: Connector, markets: Sequence[str] | None) -> list[ExchangeOrder]:
+        """What the exchange has open: on these markets, or on all where it can be asked so."""
+        if markets is None:
+            return list(await self._sessions.ask(connector, lambda session: session.open_orders()))
+        found: list[ExchangeOrder] = []
+        for market in markets:
+            found += await self._open_on(connector, market)
+        return found
+
+    async def _open_on(self, connector: Connector, market: str) -> Sequence[ExchangeOrder]:
+        return await self._sessions.ask(connector, lambda session: session.open_orders(market))
+
+    async def _learn(self, due: Due, connector: Connector, listed: Sequence[ExchangeOrder]) -> None:
+        """Write what the exchange tells of orders, and journal those that were made elsewhere."""
+        known = await store.known(self._database.reads, due, listed)
+        strangers = []
+        for each in listed:
+            order = known.get(each.id) or known.get(each.client_order_id or each.id)
+            if order is None:
+                strangers.append(each)
+            elif not order.ended and _says_more(each, order):
+                await self._journal.write(order, told(each))
+        if strangers:
+            await self._add(due, connector, strangers)
+
+    async def _add(self, due: Due, connector: Connector, strangers: Sequence[ExchangeOrder]) -> None:
+        # While it is not known what became of an order of ours, a stranger on its market may be that order.
+        unsettled = {each.symbol for each in await self._open(due) if not each.settled}
+        for each in strangers:
+            if each.symbol in unsettled or each.side is None or not each.amount:
+                continue
+            async with self._database.transaction() as connection:
+                if await store.add(connection, due, connector, each):
+                    _log.info("found an order that was made elsewhere", exchange=connector.exchange)
+
+    async def _look_up(self, order: Order, connector: Connector) -> None:
+        """What became of an order that the exchange does not list any more."""
+        answer = await self._order(connector, order.reference)
+        if answer is not None:
+            await self._journal.write(order, told(answer))
+        elif datetime.now(UTC) - order.updated_at > _TOO_YOUNG:
+            # Acknowledged, and now the exchange knows nothing of it: it is not on the book, whatever was filled.
+            await self._journal.write(order, Outcome(OrderState.CANCELED))
+
+    async def _learn_of_unknown(self, due: Due, connector: Connector) -> None:
+        """Orders that were made and filled elsewhere between two comparisons are known by their trades only."""
+        found = []
+        for reference in await store.unknown_orders(self._database.reads, due, _MOST_UNKNOWN):
+            answer = await self._order(connector, reference)
+            if answer is not None:
+                found.append(answer)
+        await self._learn(due, connector, found)
+
+    async def _order(self, connector: Connector, reference: Reference) -> ExchangeOrder | None:
+        return await self._sessions.ask(connector, lambda session: session.order(reference))
+
+
+def _says_more(told_now: ExchangeOrder, order: Order) -> bool:
+    """Whether the exchange tells anything that the journal does not have."""
+    outcome = told(told_now)
+    return (
+        outcome.state is not order.state
+        or (outcome.filled is not None and outcome.filled > order.filled)
+        or order.exchange_order_id is None
+    )

@@ -1,0 +1,109 @@
+"""The journal's table where exchanges tell of orders that are not in it, or tell more of those that are."""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select, tuple_
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bridgeservice import models
+from bridgeservice.enums import OrderState
+from bridgeservice.exchanges.orders import ExchangeOrder, Reference
+from bridgeservice.order_records import Order
+from bridgeservice.records import Connector
+from bridgeservice.store import trades
+from bridgeservice.store.orders import COLUMNS, record
+from bridgeservice.store.reconciliations import Due
+from servicekit.database.reads import Executor
+
+_orders = models.Order
+_trades = models.Trade
+
+
+async def known(executor: Executor, due: Due, told: Sequence[ExchangeOrder]) -> Mapping[str, Order]:
+    """Those of an exchange's orders that are in the journal, by the exchange's id and by ours."""
+    if not told:
+        return {}
+    found: dict[str, Order] = {}
+    named = [(each.symbol, each.id) for each in told]
+    statement = select(*COLUMNS).where(
+        _orders.account_id == due.account_id, _orders.connector_name == due.connector_name
+    )
+    by_id = statement.where(tuple_(_orders.symbol, _orders.exchange_order_id).in_(named))
+    for row in await executor.execute(by_id):
+        order = record(row)
+        found[order.exchange_order_id or ""] = order
+    if ours := [each.client_order_id for each in told if each.client_order_id and each.id not in found]:
+        by_client_id = statement.where(_orders.client_order_id.in_(ours))
+        for row in await executor.execute(by_client_id):
+            order = record(row)
+            found[order.client_order_id or ""] = order
+    return found
+
+
+async def add(connection: AsyncConnection, due: Due, connector: Connector, told: ExchangeOrder) -> bool:
+    """Journal an order that was made elsewhere, with the trades of it that came before; whether it was new."""
+    values: dict[str, Any] = {
+        "account_id": due.account_id,
+        "connector_name": due.connector_name,
+        "exchange": connector.exchange,
+        "environment": connector.environment,
+        "exchange_order_id": told.id,
+        "client_order_id": told.client_order_id or None,
+        "symbol": told.symbol,
+        "side": told.side,
+        "type": told.type,
+        "time_in_force": told.time_in_force,
+        "amount": Decimal(told.amount),
+        "price": _number(told.price) or None,
+        "state": told.state,
+        "filled": _number(told.filled) or Decimal(0),
+        "average_price": _number(told.average_price) or None,
+        "cost": _number(told.cost),
+        "fees": trades.summed(told.fees),
+        "external": True,
+    }
+    if told.time is not None:
+        values["created_at"] = told.time
+    added = await connection.execute(
+        insert(_orders).values(values).on_conflict_do_nothing().returning(_orders.id)
+    )
+    order_id: UUID | None = added.scalar_one_or_none()
+    if order_id is not None:
+        await trades.adopt(connection, order_id)
+    return order_id is not None
+
+
+async def unknown_orders(executor: Executor, due: Due, most: int) -> list[Reference]:
+    """Orders that are not in the journal, of which there are trades since the connector was first used."""
+    statement = (
+        select(_trades.symbol, _trades.exchange_order_id)
+        .where(
+            _trades.account_id == due.account_id,
+            _trades.connector_name == due.connector_name,
+            _trades.traded_at >= due.used_since,
+            _trades.order_id.is_(None),
+            _trades.exchange_order_id.is_not(None),
+            ~_trades.is_deleted,
+        )
+        .group_by(_trades.symbol, _trades.exchange_order_id)
+        .order_by(func.min(_trades.traded_at))
+        .limit(most)
+    )
+    return [Reference(symbol, order_id) for symbol, order_id in await executor.execute(statement)]
+
+
+async def markets(executor: Executor, due: Due) -> list[str]:
+    """Those on which anything was ever ordered through the connector, or traded."""
+    ordered = select(_orders.symbol).where(
+        _orders.account_id == due.account_id, _orders.connector_name == due.connector_name
+    )
+    statement = ordered.where(_orders.state != OrderState.REJECTED).distinct().order_by(_orders.symbol)
+    return list((await executor.execute(statement)).scalars())
+
+
+def _number(text: str) -> Decimal | None:
+    return Decimal(text) if text else None

@@ -1,0 +1,109 @@
+"""``keybridge token``: tokens for callers, made and denied."""
+
+import getpass
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from keybridge import revocation
+from keybridge.home import home_directory
+from keybridge.identities import Identities
+from keybridge.signing import Order, SigningKey
+from servicekit.errors import SettingsError
+from servicekit.rpc.grants import ALL
+from servicekit.values import parse_duration
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A token as somebody asks for it."""
+
+    role: str
+    clients: Sequence[str]
+    lasts: str
+    subject: str | None
+    audience: Sequence[str]
+    issuer: str
+
+
+async def mint(environ: Mapping[str, str], say: Say, key_file: Path | None, wanted: Wanted) -> None:
+    """Print a token, alone, so that it can be caught; what else there is to say of it goes to standard error."""
+    order = Order(
+        subject=wanted.subject or _user(),
+        role=wanted.role,
+        clients=ALL if ALL in wanted.clients else list(wanted.clients),
+        audience=wanted.audience,
+        issuer=wanted.issuer,
+        lasts=_duration(wanted.lasts),
+    )
+    if ALL in wanted.clients and len(wanted.clients) > 1:
+        raise SettingsError(
+            f"--client {ALL} stands for all clients, so that no other one can be named beside it."
+        )
+    minted = _key(environ, key_file).mint(order, datetime.now(UTC))
+    say(minted.token)
+    sys.stderr.write(
+        f"token {minted.token_id} for {order.subject}, {order.role}, until {minted.expires:%Y-%m-%d %H:%M:%S} UTC\n"
+    )
+
+
+async def revoke_token(environ: Mapping[str, str], say: Say, deny_list: Path | None, token_id: str) -> None:
+    """Deny one token."""
+    file = deny_list or _own(environ).deny_list_file
+    revocation.change(file, lambda denied: denied.with_token(token_id))
+    say(f"The token {token_id} is denied, by {file}.")
+
+
+async def revoke_subject(
+    environ: Mapping[str, str], say: Say, deny_list: Path | None, subject: str, before: datetime | None
+) -> None:
+    """Deny all tokens that somebody was given before some moment. Times of issue are whole seconds, so that now means
+    the end of this one.
+    """
+    file = deny_list or _own(environ).deny_list_file
+    moment = before or datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
+    revocation.change(file, lambda denied: denied.with_subject(subject, moment))
+    say(f"Tokens of {subject} issued before {moment:%Y-%m-%d %H:%M:%S} UTC are denied, by {file}.")
+
+
+async def jwks(environ: Mapping[str, str], say: Say, key_file: Path | None) -> None:
+    """Print what services need to check the tokens of a signing key."""
+    say(_key(environ, key_file).jwks.rstrip("\n"))
+
+
+def _key(environ: Mapping[str, str], key_file: Path | None) -> SigningKey:
+    if key_file is not None:
+        return SigningKey.load(key_file)
+    own = _own(environ).signing_key_file
+    if not own.exists():
+        raise SettingsError(
+            f"There is no signing key at {own}: keybridge up makes one; or name yours with --key-file."
+        )
+    return SigningKey.load(own)
+
+
+def _own(environ: Mapping[str, str]) -> Identities:
+    return Identities(home_directory(environ), environ)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        raise SettingsError(
+            "The system has no name for you: say with --subject whom the token is for."
+        ) from None
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        parsed = parse_duration(text)
+    except ValueError as error:
+        raise SettingsError(f"--ttl {error}, not {text!r}") from None
+    if not isinstance(parsed, timedelta) or parsed <= timedelta(0):
+        raise SettingsError(f"--ttl should be longer than nothing, not {text!r}")
+    return parsed
