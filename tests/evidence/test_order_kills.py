@@ -1,23 +1,23 @@
 """The bridge is killed while orders are placed, and none is doubled or lost: a short run of `make chaos`."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.evidence.order_kills import OrderRun
 from tests.evidence.order_moments import PLACES, Moment
-from tests.simulator.accounts import Account
 
 KILLS, SEED = len(Moment), 3
 """Each moment of the crash table once."""
 
 TAMPERINGS = {
-    "orders_lost": "UPDATE bridge.orders SET exchange_order_id = NULL, state = 'rejected' WHERE id = '{id}'",
-    "orders_imagined": "UPDATE bridge.orders SET exchange_order_id = 'nowhere' WHERE id = '{id}'",
-    "orders_told_wrongly": "UPDATE bridge.orders SET state = 'canceled' WHERE id = '{id}'",
-    "orders_unsettled": "UPDATE bridge.orders SET state = 'unknown', next_check_at = now() WHERE id = '{id}'",
-    "answers_lost": "DELETE FROM bridge.orders WHERE id = '{id}'",
+    "orders_lost": "UPDATE bridge.orders SET exchange_order_id = NULL, state = 'rejected' WHERE {order}",
+    "orders_imagined": "UPDATE bridge.orders SET exchange_order_id = 'nowhere' WHERE {order}",
+    "orders_told_wrongly": "UPDATE bridge.orders SET state = 'canceled' WHERE {order}",
+    "orders_unsettled": "UPDATE bridge.orders SET state = 'unknown', next_check_at = now() WHERE {order}",
+    "answers_lost": "DELETE FROM bridge.orders WHERE {order}",
 }
 """What somebody does to the journal afterwards, by the figure that has to tell it."""
 
@@ -46,24 +46,19 @@ async def _tampering_is_told(run: OrderRun) -> None:
     resting = account.select(is_open=True)[0]
     for figure, statement in TAMPERINGS.items():
         async with run.database() as database, database.autocommit() as connection:
-            found = await connection.execute(
-                text("SELECT id FROM bridge.orders WHERE exchange_order_id = :id"), {"id": resting.id}
-            )
-            order_id = found.scalar_one()
-            await connection.execute(text("CREATE TABLE bridge.kept AS TABLE bridge.orders"))
-            await connection.execute(text(statement.format(id=order_id)))
+
+            async def sql(text_of_it: str, on: AsyncConnection = connection) -> None:
+                await on.execute(text(text_of_it.format(order=f"exchange_order_id = '{resting.id}'")))
+
+            await sql("CREATE TABLE bridge.kept AS SELECT * FROM bridge.orders WHERE {order}")
+            await sql(statement)
             assert figure in (await run.findings()).wrong(), figure
-            await connection.execute(text("DELETE FROM bridge.orders"))
-            await connection.execute(text("INSERT INTO bridge.orders SELECT * FROM bridge.kept"))
-            await connection.execute(text("DROP TABLE bridge.kept"))
-    await _is_told(run, "orders_doubled", lambda: account.orders.update(again=resting), account)
-    intent = next(each for each in trader.intents.values() if each.answers)
-    intent.answers.add("another")
+            await sql("DELETE FROM bridge.orders WHERE id IN (SELECT id FROM bridge.kept)")
+            await sql("INSERT INTO bridge.orders SELECT * FROM bridge.kept")
+            await sql("DROP TABLE bridge.kept")
+        assert (await run.findings()).wrong() == {}, figure
+    account.orders["again"] = resting
+    assert "orders_doubled" in (await run.findings()).wrong()
+    del account.orders["again"]
+    next(each for each in trader.intents.values() if each.answers).answers.add("another")
     assert "answers_doubled" in (await run.findings()).wrong()
-
-
-async def _is_told(run: OrderRun, figure: str, tamper: Callable[[], None], account: Account) -> None:
-    tamper()
-    assert figure in (await run.findings()).wrong()
-    account.orders.pop("again")
-    assert (await run.findings()).wrong() == {}
