@@ -56,6 +56,32 @@ async def test_another_process_commands_accounts_faults_prices_and_clocks(simula
             await exchange.fetch_balance()
 
 
+async def test_another_process_reads_the_book_and_holds_what_arrives(simulator: Simulator) -> None:
+    port = simulator.port
+    keys = await told(port, "accounts", exchange="okx", balances={"USDT": "1000", "SHARP": "50"})
+    elsewhere = await told(
+        port, "place", exchange="okx", api_key=keys["api_key"], symbol="SHARP/USDT", side="sell", amount="5",
+        price="9", client_id="web1",
+    )  # fmt: skip
+    await told(port, "liquidity", exchange="okx", symbol="SHARP/USDT", amount="4")
+    async with signed_in("okx", simulator.url("okx"), keys) as exchange:
+        await exchange.load_markets()
+        await told(port, "faults", exchange="okx", kind="hold", path="/batch-orders")
+        placing = asyncio.ensure_future(exchange.create_order("SHARP/USDT", "limit", "sell", "10", "1"))
+        await told(port, "until", exchange="okx", count=1, path="/batch-orders")
+        assert (await told(port, "orders", exchange="okx"))["orders"] == [elsewhere]
+        await told(port, "clear", exchange="okx")
+        placed = await placing
+
+    assert elsewhere == {
+        "order_id": elsewhere["order_id"], "client_id": "web1", "symbol": "SHARP/USDT", "side": "sell",
+        "type": "limit", "amount": "5", "filled": "0", "price": "9", "status": "open", "trades": [],
+    }  # fmt: skip
+    first, second = (await told(port, "orders", exchange="okx"))["orders"]
+    assert (first, second["order_id"], second["filled"]) == (elsewhere, placed["id"], "4")
+    assert [(trade["amount"], trade["price"]) for trade in second["trades"]] == [("4", "1.2498")]
+
+
 @pytest.mark.parametrize(
     ("action", "wanted", "status"),
     [
@@ -64,6 +90,7 @@ async def test_another_process_commands_accounts_faults_prices_and_clocks(simula
         ("faults", {"exchange": "okx", "kind": "mischief"}, 400),
         ("faults", {"exchange": "okx", "kind": "fail", "often": 3}, 400),
         ("revoke", {"exchange": "okx", "api_key": "none"}, 400),
+        ("fill", {"exchange": "okx", "order_id": "none"}, 400),
     ],
 )
 async def test_a_command_that_makes_no_sense_is_refused(

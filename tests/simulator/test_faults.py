@@ -149,6 +149,41 @@ async def test_an_order_can_be_placed_and_its_answer_lost(
     assert simulator.seen.count(name, ORDERS[name], "POST") == 1
 
 
+async def test_an_order_can_be_placed_and_answered_with_a_failure(
+    name: str, exchange: Any, simulator: Simulator
+) -> None:
+    simulator.faults[name].add(FaultKind.FAIL_AFTER_ACTING, path=ORDERS[name], times=1)
+    with pytest.raises(ccxt.ExchangeNotAvailable):
+        await exchange.create_order("BTC/USDT", "limit", "buy", "0.01", "50000")
+    assert len(simulator.orders(name)) == 1
+
+
+@pytest.mark.parametrize("kind", [FaultKind.HOLD, FaultKind.HOLD_AFTER_ACTING])
+async def test_a_request_is_held_until_it_is_let_go(
+    name: str, kind: FaultKind, exchange: Any, simulator: Simulator
+) -> None:
+    simulator.faults[name].add(kind, path=ORDERS[name], times=1)
+    placing = asyncio.ensure_future(exchange.create_order("BTC/USDT", "limit", "buy", "0.01", "50000"))
+    await simulator.seen.until(1, name, ORDERS[name], "POST")
+    assert len(simulator.orders(name)) == (0 if kind is FaultKind.HOLD else 1)
+    assert not placing.done()
+    simulator.faults[name].clear()
+    assert (await placing)["id"] == simulator.orders(name)[0].id
+
+
+async def test_what_was_held_is_done_though_nobody_waits_for_it_any_more(
+    name: str, exchange: Any, simulator: Simulator
+) -> None:
+    simulator.faults[name].add(FaultKind.HOLD, path=ORDERS[name], times=1)
+    exchange.timeout = 100
+    with pytest.raises(ccxt.RequestTimeout):
+        await exchange.create_order("BTC/USDT", "limit", "buy", "0.01", "50000")
+    assert simulator.orders(name) == []
+    simulator.faults[name].clear()
+    await simulator.settled()
+    assert len(simulator.orders(name)) == 1
+
+
 async def test_a_fault_happens_where_and_as_often_as_it_was_told_to(
     name: str, exchange: Any, simulator: Simulator
 ) -> None:
