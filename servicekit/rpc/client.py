@@ -146,11 +146,12 @@ def connect(
     options: ChannelOptions | None = None,
     metadata: Metadata | Callable[[], Metadata] = (),
     reads: Callable[[MethodDescriptor], bool] = is_read,
+    interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
 ) -> Channel:
     """A channel to ``host:port`` (by DNS, calls spread over all addresses) or to any target of gRPC's.
 
     ``services`` are the contracts that are called on it, for the retries of their ``reads``. ``metadata``
-    goes with every call; a callable is asked each time, for a token that expires.
+    goes with every call; a callable is asked each time, for a token that expires. ``interceptors`` are gRPC's own kind.
     """
     options = options or ChannelOptions()
     resolved = (
@@ -170,11 +171,13 @@ def connect(
         ("grpc.use_local_subchannel_pool", 1),
     ]
     if tls is None:
-        channel = grpc.aio.insecure_channel(resolved, options=arguments)
+        channel = grpc.aio.insecure_channel(resolved, options=arguments, interceptors=interceptors)
     else:
         if tls.server_name:
             arguments.append(("grpc.ssl_target_name_override", tls.server_name))
-        channel = grpc.aio.secure_channel(resolved, _credentials(tls), options=arguments)
+        channel = grpc.aio.secure_channel(
+            resolved, _credentials(tls), options=arguments, interceptors=interceptors
+        )
     return Channel(channel, options, metadata)
 
 

@@ -1,7 +1,9 @@
 """``keybridge up``: one command starts everything, one Ctrl-C ends it, and no kill spoils the next start."""
 
 import asyncio
+import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -17,6 +19,7 @@ from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.key_service_pb2_grpc import KeyServiceStub
 from servicekit.database.url import DatabaseUrl
 from tests.keybridge.conftest import Running, Start
+from tests.support.grpcurl import ROOT, paste
 from tests.support.places import processes_with
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -50,7 +53,20 @@ def a_free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def test_it_starts_both_services_says_what_to_paste_and_one_ctrl_c_ends_all_of_it(
+async def demo_client(running: Running) -> str:
+    return (await running.says(r"Demo client ([0-9a-f-]{36}),"))[1]
+
+
+def paste_all(lines: list[str]) -> None:
+    """One after the other; where a line names no client yet, the one that was made last."""
+    client_id = ""
+    for line in lines:
+        said = paste(line.replace("THE ID", client_id))
+        if "CreateClient" in line:
+            client_id = json.loads(said)["client"]["id"]
+
+
+async def test_it_starts_both_services_what_it_says_can_be_pasted_and_one_ctrl_c_ends_all_of_it(
     keybridge: Start, place: Path
 ) -> None:
     running = await keybridge("up", measured=True)
@@ -58,8 +74,16 @@ async def test_it_starts_both_services_says_what_to_paste_and_one_ctrl_c_ends_al
     assert await health(bridge, "bridgeservice.v1.TradingBridge") == SERVING
     assert await health(key, "keyservice.v1.KeyService") == SERVING
     await until_it_reaches_its_bridge(key)
-    assert f"grpcurl -plaintext {key} grpc.health.v1.Health/Check" in running.said
-    assert f"grpcurl -plaintext {bridge} describe bridgeservice.v1.TradingBridge" in running.said
+    client = await demo_client(running)
+    await running.says(r"  asset +free +used +total\n(  [A-Z]+ +[0-9.]+ +[0-9.]+ +[0-9.]+\n){4}")
+    printed = re.findall(r"^  (grpcurl .*)$", running.said, flags=re.M)
+    calls = {line.split()[-1].rpartition("/")[2] for line in printed if client in line}
+    assert calls == {"GetBalances", "AddApiKey"}
+    await asyncio.to_thread(paste_all, printed)
+    readme = re.findall(r"^grpcurl .*$", (ROOT / "README.md").read_text(), flags=re.M)
+    assert len(readme) > 10
+    there = [line.replace("127.0.0.1:50051", key).replace("127.0.0.1:50052", bridge) for line in readme]
+    await asyncio.to_thread(paste_all, there)
     assert await running.interrupt() == 0
     assert running.said.rstrip().endswith("Stopped.")
     assert processes_with(str(place)) == []
@@ -81,6 +105,7 @@ async def test_after_a_kill_9_the_next_one_starts_on_the_same_ports_and_data_wit
     file = place / "home" / "encryption-keys"
     first = await keybridge("up", **ports)
     await addresses(first)
+    client = await demo_client(first)
     made = file.read_text()
     first.process.kill()
     # At once: the services of the first may still be there and have to notice that their parent is gone.
@@ -88,6 +113,8 @@ async def test_after_a_kill_9_the_next_one_starts_on_the_same_ports_and_data_wit
     bridge, key = await addresses(second)
     assert await health(bridge, "") == SERVING
     assert await health(key, "") == SERVING
+    assert await demo_client(second) == client
+    await second.says(r"  USDT +10000 +0 +10000\n")
     assert await second.interrupt() == 0
     assert file.read_text() == made
     assert made.strip() not in first.said + second.said
@@ -119,6 +146,8 @@ async def test_a_database_that_the_settings_name_is_used(
     await running.says(r"PostgreSQL +\S+\n")
     await addresses(running)
     assert await running.interrupt() == 0
+    # It is somebody's own, and may hold real clients.
+    assert "Demo client" not in running.said
     assert not (place / "home").exists()
 
 
