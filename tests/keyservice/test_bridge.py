@@ -86,7 +86,7 @@ async def test_a_bridge_that_is_away_is_not_asked_for_every_key_and_is_heard_whe
     await far.stop()
     first = await bridge.push(connector(), credentials(), verify=False, timeout=SOON)
     assert first.reason is BridgeReason.BRIDGE_UNAVAILABLE
-    assert bridge.away
+    assert bridge.is_away(connector().account_name)
     answer = await bridge.portfolio("client_of_this_test", [], max_age=NOW, timeout=SOON)
     assert answer == first
     await far.start()
