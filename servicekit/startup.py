@@ -19,7 +19,7 @@ from servicekit.database.named import database_url
 from servicekit.database.options import DatabaseOptions
 from servicekit.database.schema import at_head, require_schema
 from servicekit.metrics import Metrics
-from servicekit.process import StopSignal, announce_ready, stop_signal
+from servicekit.process import StopSignal, announce_ready, started, stop_signal
 from servicekit.readiness import followed
 from servicekit.rpc.server import Server, ServerOptions
 from servicekit.rpc.tls import ServerTls
@@ -102,6 +102,7 @@ async def serving(
             await server.set_serving()
             address = settings.listen.with_port(server.port)
             announce_ready(str(address))
+            started()
             _log.info("serving", address=str(address), tls=settings.tls_cert_file is not None)
             async with followed(ready, server, settings.readiness_interval) if ready else nullcontext():
                 yield stop

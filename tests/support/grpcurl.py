@@ -3,7 +3,6 @@ tool would read them.
 """
 
 import argparse
-import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -32,8 +31,7 @@ def tool() -> str | None:
 
 def paste(line: str) -> str:
     """What a line says, which has to succeed, when it is run in the folder of the sources."""
-    name, *arguments = shlex.split(line)
-    assert name == "grpcurl"
+    arguments = _as_a_shell_passes_them(line.removeprefix("grpcurl "))
     if (found := tool()) is None:
         return _read_as_the_tool_would(arguments)
     done = subprocess.run(
@@ -41,6 +39,13 @@ def paste(line: str) -> str:
     )
     assert done.returncode == 0, f"{line}\n{done.stderr}"
     return done.stdout
+
+
+def _as_a_shell_passes_them(arguments: str) -> list[str]:
+    done = subprocess.run(
+        ["sh", "-c", f"printf '%s\\0' {arguments}"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return done.stdout.split("\0")[:-1]
 
 
 def _read_as_the_tool_would(arguments: list[str]) -> str:
