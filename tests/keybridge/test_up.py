@@ -12,13 +12,15 @@ import sys
 from pathlib import Path
 
 import grpc
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from keybridge import up
 from keyservice.sealing import MasterKey
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.key_service_pb2_grpc import KeyServiceStub
 from servicekit.database.url import DatabaseUrl
-from tests.keybridge.conftest import Running, Start
+from tests.keybridge.conftest import Here, Running, Start
 from tests.support.grpcurl import ROOT, paste
 from tests.support.places import processes_with
 
@@ -161,13 +163,16 @@ async def test_a_database_that_the_settings_name_is_never_sealed_with_a_key_made
     assert not (place / "home").exists()
 
 
-async def test_a_port_that_stays_in_use_is_one_sentence(keybridge: Start, place: Path) -> None:
+async def test_a_port_that_stays_in_use_is_one_sentence(
+    here: Here, place: Path, monkeypatch: pytest.MonkeyPatch, logging_restored: None
+) -> None:
+    monkeypatch.setattr(up, "_PATIENCE_WITH_PORTS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        running = await keybridge("up", measured=True, KEYSERVICE_LISTEN=address)
-        assert await running.ends() == 1
-    assert f"Waiting for {address} to become free." in running.said
-    assert running.said.splitlines()[-1] == f"keybridge: Cannot listen on {address}: address already in use."
+        done = await here(up.up, KEYSERVICE_LISTEN=address)
+    assert done.status == 1
+    assert f"Waiting for {address} to become free.\n" in done.said
+    assert done.said.endswith(f"\nkeybridge: Cannot listen on {address}: address already in use.\n")
     assert processes_with(str(place)) == []
 
 
