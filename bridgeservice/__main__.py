@@ -7,56 +7,8 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from bridgeservice import tenancy
-from bridgeservice.accounts import Accounts
-from bridgeservice.cancellation import Cancellation
-from bridgeservice.dead_man import DeadMan
-from bridgeservice.directory import Directory
-from bridgeservice.exchange_calls import ExchangeCalls
-from bridgeservice.exchanges import plugins
-from bridgeservice.exchanges.exchange import Environment
-from bridgeservice.exchanges.paper import paper_provider
-from bridgeservice.exchanges.paper_options import PAPER
-from bridgeservice.exchanges.registry import Registry
-from bridgeservice.history import History
-from bridgeservice.history_reading import HistoryReading
-from bridgeservice.housekeeping import Housekeeping
-from bridgeservice.journal import Journal
-from bridgeservice.market_data import MarketData
-from bridgeservice.models import METADATA
-from bridgeservice.order_metrics import OrderMetrics
-from bridgeservice.orders import Orders
-from bridgeservice.portfolio import Portfolios
-from bridgeservice.positions import Positions
-from bridgeservice.prices import Prices
-from bridgeservice.readings import Readings
-from bridgeservice.reconciliation import Reconciliation
-from bridgeservice.reconciliation_loop import ReconciliationLoop, nobody_compares
-from bridgeservice.resolution import Resolution
-from bridgeservice.resolution_loop import ResolutionLoop
-from bridgeservice.retention import Retention, Spans
-from bridgeservice.risk import Breaches, Risk
-from bridgeservice.sending import Sending
-from bridgeservice.servicer import BridgeServicer, Identity, UseCases
-from bridgeservice.sessions import Sessions
 from bridgeservice.settings import BridgeServiceSettings
-from bridgeservice.single_flight import SingleFlight
-from bridgeservice.snapshots import Snapshots, Terms
-from bridgeservice.store.instruments import InstrumentStore
-from bridgeservice.store.reconciliations import Pace
-from bridgeservice.v1 import trading_bridge_pb2
-from bridgeservice.verification import Verification
-from bridgeservice.worth import Worth
-from servicekit import command_line, logs, startup
-from servicekit.catalogue import Catalogue
-from servicekit.database.named import names_database
-from servicekit.loops import Loop, background
-from servicekit.metrics import Metrics
-from servicekit.paging import PageTokens, keyed
-from servicekit.rpc.binding import Service
-from servicekit.rpc.server import Server
-from servicekit.version import version
-from servicekit.work import Work
+from servicekit import command_line, logs
 
 _log = logs.get(__name__)
 
@@ -67,6 +19,57 @@ ONE_PROCESS_BECAUSE = (
 
 
 async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
+    # Imported here, so that a wrong setting is told at once, and what is imported counts as a part of the start.
+    from bridgeservice import tenancy
+    from bridgeservice.accounts import Accounts
+    from bridgeservice.cancellation import Cancellation
+    from bridgeservice.dead_man import DeadMan
+    from bridgeservice.directory import Directory
+    from bridgeservice.exchange_calls import ExchangeCalls
+    from bridgeservice.exchanges import plugins
+    from bridgeservice.exchanges.exchange import Environment
+    from bridgeservice.exchanges.paper import paper_provider
+    from bridgeservice.exchanges.paper_options import PAPER
+    from bridgeservice.exchanges.registry import Registry
+    from bridgeservice.history import History
+    from bridgeservice.history_reading import HistoryReading
+    from bridgeservice.housekeeping import Housekeeping
+    from bridgeservice.journal import Journal
+    from bridgeservice.market_data import MarketData
+    from bridgeservice.models import METADATA
+    from bridgeservice.order_metrics import OrderMetrics
+    from bridgeservice.orders import Orders
+    from bridgeservice.portfolio import Portfolios
+    from bridgeservice.positions import Positions
+    from bridgeservice.prices import Prices
+    from bridgeservice.readings import Readings
+    from bridgeservice.reconciliation import Reconciliation
+    from bridgeservice.reconciliation_loop import ReconciliationLoop, nobody_compares
+    from bridgeservice.resolution import Resolution
+    from bridgeservice.resolution_loop import ResolutionLoop
+    from bridgeservice.retention import Retention, Spans
+    from bridgeservice.risk import Breaches, Risk
+    from bridgeservice.sending import Sending
+    from bridgeservice.servicer import BridgeServicer, Identity, UseCases
+    from bridgeservice.sessions import Sessions
+    from bridgeservice.single_flight import SingleFlight
+    from bridgeservice.snapshots import Snapshots, Terms
+    from bridgeservice.store.instruments import InstrumentStore
+    from bridgeservice.store.reconciliations import Pace
+    from bridgeservice.v1 import trading_bridge_pb2
+    from bridgeservice.verification import Verification
+    from bridgeservice.worth import Worth
+    from servicekit import startup
+    from servicekit.catalogue import Catalogue
+    from servicekit.database.named import names_database
+    from servicekit.loops import Loop, background
+    from servicekit.metrics import Metrics
+    from servicekit.paging import PageTokens, keyed
+    from servicekit.rpc.binding import Service
+    from servicekit.rpc.server import Server
+    from servicekit.version import version
+    from servicekit.work import Work
+
     logs.configure(settings.log_level, settings.log_format)
     metrics = Metrics()
     identity = Identity(str(uuid4()), datetime.now(UTC), version(), settings.egress_address)

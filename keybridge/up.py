@@ -30,6 +30,9 @@ _PATIENCE_WITH_PORTS = 5.0
 
 _LOOK_EVERY = 1.0
 
+_GRPCURL = "grpcurl -plaintext"
+_END = "\nCtrl-C stops everything.\n"
+
 Say = Callable[[str], None]
 
 _log = logs.get(__name__)
@@ -64,7 +67,7 @@ async def _run_services(home: Surroundings, identities: Identities, say: Say, un
         bridge_address, key_address = await asyncio.gather(*(keeper.start() for keeper in keepers))
         say(f"TradingBridge   {bridge_address}, SERVING")
         say(f"KeyService      {key_address}, SERVING")
-        say(_hints(keyservice, identities, key_address, bridge_address))
+        say(await _next_steps(home, keyservice, identities, key_address, bridge_address))
         async with background(identities.keep_renewed):
             await _watch(home.postgres)
     except ChildFailed as failure:
@@ -94,8 +97,9 @@ def _introduced(environ: Mapping[str, str], bridge: Address) -> Mapping[str, str
 
 
 def _command(name: str, environ: Mapping[str, str]) -> Command:
-    migrate = f"{name.upper()}_MIGRATE_ON_START"
-    return Command(name, [sys.executable, "-m", name], {migrate: "true", **environ})
+    # A line for each call would soon have pushed what is shown here off the screen.
+    own = {f"{name.upper()}_MIGRATE_ON_START": "true", f"{name.upper()}_LOG_LEVEL": "warning"}
+    return Command(name, [sys.executable, "-m", name], {**own, **environ})
 
 
 async def _wait_until_free(address: Address, say: Say) -> None:
@@ -111,20 +115,27 @@ async def _wait_until_free(address: Address, say: Say) -> None:
         await asyncio.sleep(0.05)
 
 
-def _hints(
-    settings: KeyServiceSettings, identities: Identities, key_address: str, bridge_address: str
+async def _next_steps(
+    home: Surroundings, settings: KeyServiceSettings, identities: Identities, key: str, bridge: str
 ) -> str:
+    """What to do next. A database that was named is somebody's own, and gets no demo client."""
     if settings.tls_cert_file or not settings.reflection_enabled:
-        return "\nCtrl-C stops everything.\n"
-    token = shlex.quote(str(identities.admin_token_file))
-    caller = f'-H "authorization: Bearer $(cat {token})" ' if identities.needed else ""
-    return f"""
-Try it, in another terminal:
-  grpcurl -plaintext {key_address} grpc.health.v1.Health/Check
-  grpcurl -plaintext {key_address} list
-  grpcurl -plaintext {bridge_address} describe bridgeservice.v1.TradingBridge
-  grpcurl -plaintext {caller}-d '{{}}' {key_address} keyservice.v1.KeyService/ListClients
-  grpcurl -plaintext {caller}{bridge_address} bridgeservice.v1.TradingBridge/GetBridgeInfo
+        return _END
+    # Health, reflection and what is in the contract anybody may ask for.
+    token = identities.admin_token_file
+    authorized = f'{_GRPCURL} -H "authorization: Bearer $(cat {shlex.quote(str(token))})"'
+    shown, more = "", list[str]()
+    if home.postgres is not None and identities.needed:
+        # Imported only now, so that the services did not have to wait for gRPC in this process.
+        from keybridge import demo
 
-Ctrl-C stops everything.
-"""
+        shown, more = await demo.show(key, authorized, token)
+    commands = [
+        f"{_GRPCURL} {key} grpc.health.v1.Health/Check",
+        f"{_GRPCURL} {key} list",
+        *more,
+        *([f"{authorized} {key} keyservice.v1.KeyService/GetBridgeHealth"] if identities.needed else []),
+        f"{_GRPCURL} {bridge} describe bridgeservice.v1.TradingBridge",
+    ]
+    lines = "\n".join(f"  {command}" for command in commands)
+    return f"{shown}\nTry it, in another terminal:\n{lines}\n{_END}"

@@ -50,7 +50,8 @@ def main(
     if chosen.workers == 1 and chosen.worker is None and metrics.works_in_files():
         return process.report(SettingsError(_NO_FILES), program)
     if chosen.workers == 1 or chosen.worker is not None:
-        return process.run(lambda: serve(settings, chosen.worker is not None), program=program)
+        with process.starting():
+            return process.run(lambda: serve(settings, chosen.worker is not None), program=program)
     logs.configure(settings.log_level, settings.log_format)
     return supervise(
         [sys.executable, "-m", program],

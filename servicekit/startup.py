@@ -18,7 +18,7 @@ from servicekit.database.options import DatabaseOptions
 from servicekit.database.schema import at_head, require_schema
 from servicekit.errors import SettingsError
 from servicekit.metrics import Metrics
-from servicekit.process import StopSignal, announce_ready, stop_signal
+from servicekit.process import StopSignal, announce_ready, started, stop_signal
 from servicekit.readiness import followed
 from servicekit.rpc.auth import Authenticated
 from servicekit.rpc.certificates import Certificates
@@ -123,6 +123,7 @@ async def serving(
             await server.set_serving()
             address = settings.listen.with_port(server.port)
             announce_ready(str(address))
+            started()
             if not settings.authenticates:
                 _log.warning(
                     "callers are not asked who they are: whoever is on this machine may do everything"

@@ -166,11 +166,12 @@ def connect(
     options: ChannelOptions | None = None,
     metadata: Metadata | Callable[[], Metadata] = (),
     reads: Callable[[MethodDescriptor], bool] = is_read,
+    interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
 ) -> Channel:
     """A channel to ``host:port`` (by DNS, calls spread over all addresses) or to any target of gRPC's.
 
     ``services`` are the contracts that are called on it, for the retries of their ``reads``. ``metadata``
-    goes with every call; a callable is asked each time, for a token that expires.
+    goes with every call; a callable is asked each time, for a token that expires. ``interceptors`` are gRPC's own kind.
     """
     options = options or ChannelOptions()
     resolved = (
@@ -191,7 +192,8 @@ def connect(
     ]
     if tls is not None and tls.server_name:
         arguments.append(("grpc.ssl_target_name_override", tls.server_name))
-    return Channel(_Connections(resolved, tls, arguments, options.stream_timeout), options, metadata)
+    connections = _Connections(resolved, tls, arguments, options.stream_timeout, interceptors)
+    return Channel(connections, options, metadata)
 
 
 class _Connections:
@@ -206,11 +208,13 @@ class _Connections:
         tls: ClientTls | None,
         arguments: Sequence[tuple[str, Any]],
         longest_call: timedelta,
+        interceptors: Sequence[grpc.aio.ClientInterceptor],
     ) -> None:
         self._target = target
         self._tls = tls
         self._arguments = arguments
         self._longest_call = longest_call.total_seconds()
+        self._interceptors = interceptors
         self._files = [path for path in (tls.ca_file, tls.cert_file, tls.key_file) if path] if tls else []
         self._seen = stamps(self._files)
         self._looked_at = monotonic()
@@ -250,8 +254,15 @@ class _Connections:
 
     def _connected(self) -> grpc.aio.Channel:
         if self._tls is None:
-            return grpc.aio.insecure_channel(self._target, options=self._arguments)
-        return grpc.aio.secure_channel(self._target, _credentials(self._tls), options=self._arguments)
+            return grpc.aio.insecure_channel(
+                self._target, options=self._arguments, interceptors=self._interceptors
+            )
+        return grpc.aio.secure_channel(
+            self._target,
+            _credentials(self._tls),
+            options=self._arguments,
+            interceptors=self._interceptors,
+        )
 
 
 def service_config(

@@ -1,4 +1,4 @@
-"""Errors on the wire, both ways: our tree to ``google.rpc.Status``, and a caught RPC error to facts.
+"""Errors on the wire, both ways: our tree to ``google.rpc.Status``, and a caught RPC error to facts, or to our tree.
 
 Every refusal of ours carries a ``google.rpc.ErrorInfo`` of the domain "keybridge"; a status without one was
 made by the transport or by someone else, and ``RpcFailure.ours`` tells the two apart.
@@ -154,6 +154,21 @@ def from_rpc_error(error: AioRpcError) -> RpcFailure:
         metadata=dict(info.metadata),
         retry_after=retry.retry_delay.ToTimedelta() if retry.HasField("retry_delay") else None,
         violations=tuple(errors.Violation(each.field, each.description) for each in bad.field_violations),
+    )
+
+
+def to_error(failure: RpcFailure) -> errors.KeybridgeError:
+    """The same as an error of our tree, for callers who want one; a code that is of no class there is Internal."""
+    kind = next((kind for kind, code in CODES.items() if code is failure.code), errors.Internal)
+    if issubclass(kind, errors.InvalidArgument):
+        return kind(
+            failure.message, violations=failure.violations, reason=failure.reason, metadata=failure.metadata
+        )
+    return kind(
+        failure.message,
+        reason=failure.reason,
+        metadata=failure.metadata,
+        retry_after=failure.retry_after,
     )
 
 

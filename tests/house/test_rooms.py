@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -63,12 +64,17 @@ def test_use_cases_know_neither_grpc_nor_protobuf_nor_sql() -> None:
 
 
 def test_the_client_and_the_stubs_need_nothing_of_the_services() -> None:
-    """`pip install keybridge` brings grpcio and protobuf only."""
+    """`pip install keybridge` brings these packages only."""
     program = (
-        "import sys\n"
-        "servers = ['sqlalchemy', 'pydantic', 'structlog', 'ccxt', 'asyncpg', 'typer']\n"
-        "sys.modules.update(dict.fromkeys(servers))\n"
-        "import keyservice.v1.key_service_pb2_grpc, bridgeservice.v1.trading_bridge_pb2_grpc, keybridge\n"
+        "import sys, grpc\n"  # which imports its companions where they are installed
+        "before = set(sys.modules)\n"
+        "import keyservice.v1.key_service_pb2_grpc, bridgeservice.v1.trading_bridge_pb2_grpc, keybridge.client\n"
+        "print(*(set(sys.modules) - before))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    distributions = packages_distributions()
+    needed = {package for module in done.stdout.split() for package in distributions.get(module, ())}
+    assert needed <= {"googleapis-common-protos", "grpcio", "protobuf"}

@@ -1,7 +1,9 @@
 """``keybridge up``: one command starts everything, one Ctrl-C ends it, and no kill spoils the next start."""
 
 import asyncio
+import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -10,15 +12,18 @@ import sys
 from pathlib import Path
 
 import grpc
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from keybridge import up
 from keyservice.sealing import MasterKey
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.key_service_pb2_grpc import KeyServiceStub
 from servicekit.database.url import DatabaseUrl
 from servicekit.rpc.client import ClientTls, connect
 from servicekit.rpc.status import from_rpc_error
-from tests.keybridge.conftest import Running, Start
+from tests.keybridge.conftest import Here, Running, Start
+from tests.support.grpcurl import ROOT, paste
 from tests.support.issuer import Issuer, bearing
 from tests.support.places import processes_with
 from tests.support.probe import failure, plain_channel, raw_call
@@ -61,7 +66,27 @@ def a_free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def test_it_starts_both_services_says_what_to_paste_and_one_ctrl_c_ends_all_of_it(
+def as_callers(line: str, callers: dict[str, Path]) -> str:
+    """With what the README has put into variables before."""
+    for name, token_file in callers.items():
+        line = line.replace(f'"${name}"', f'"authorization: Bearer $(cat {token_file})"')
+    return line
+
+
+async def demo_client(running: Running) -> str:
+    return (await running.says(r"Demo client ([0-9a-f-]{36}),"))[1]
+
+
+def paste_all(lines: list[str]) -> None:
+    """One after the other; where a line names no client yet, the one that was made last."""
+    client_id = ""
+    for line in lines:
+        said = paste(line.replace("THE ID", client_id))
+        if "CreateClient" in line:
+            client_id = json.loads(said)["client"]["id"]
+
+
+async def test_it_starts_both_services_what_it_says_can_be_pasted_and_one_ctrl_c_ends_all_of_it(
     keybridge: Start, place: Path
 ) -> None:
     running = await keybridge("up", measured=True)
@@ -76,10 +101,17 @@ async def test_it_starts_both_services_says_what_to_paste_and_one_ctrl_c_ends_al
         (bridge, "/bridgeservice.v1.TradingBridge/GetBridgeInfo"),
     ):
         assert await refusal_of(address, method) == "CREDENTIALS_MISSING"
-    brings = f'-H "authorization: Bearer $(cat {token_file})"'
-    assert f"grpcurl -plaintext {key} grpc.health.v1.Health/Check" in running.said
-    assert f"grpcurl -plaintext {brings} -d '{{}}' {key} keyservice.v1.KeyService/ListClients" in running.said
-    assert f"grpcurl -plaintext {bridge} describe bridgeservice.v1.TradingBridge" in running.said
+    client = await demo_client(running)
+    await running.says(r"  asset +free +used +total\n(  [A-Z]+ +[0-9.]+ +[0-9.]+ +[0-9.]+\n){4}")
+    printed = re.findall(r"^  (grpcurl .*)$", running.said, flags=re.M)
+    calls = {line.split()[-1].rpartition("/")[2] for line in printed if client in line}
+    assert calls == {"GetBalances", "AddApiKey"}
+    await asyncio.to_thread(paste_all, printed)
+    readme = re.findall(r"^grpcurl .*$", (ROOT / "README.md").read_text(), flags=re.M)
+    assert len(readme) > 10
+    callers = {"AUTH": token_file, "WRITER": place / "home" / "keyservice.token"}
+    there = [line.replace("127.0.0.1:50051", key).replace("127.0.0.1:50052", bridge) for line in readme]
+    await asyncio.to_thread(paste_all, [as_callers(line, callers) for line in there])
     assert await running.interrupt() == 0
     assert running.said.rstrip().endswith("Stopped.")
     assert processes_with(str(place)) == []
@@ -101,6 +133,7 @@ async def test_after_a_kill_9_the_next_one_starts_on_the_same_ports_and_data_wit
     file = place / "home" / "encryption-keys"
     first = await keybridge("up", **ports)
     await addresses(first)
+    client = await demo_client(first)
     made = file.read_text()
     first.process.kill()
     # At once: the services of the first may still be there and have to notice that their parent is gone.
@@ -108,6 +141,8 @@ async def test_after_a_kill_9_the_next_one_starts_on_the_same_ports_and_data_wit
     bridge, key = await addresses(second)
     assert await health(bridge, "") == SERVING
     assert await health(key, "") == SERVING
+    assert await demo_client(second) == client
+    await second.says(r"  USDT +10000 +0 +10000\n")
     assert await second.interrupt() == 0
     assert file.read_text() == made
     assert made.strip() not in first.said + second.said
@@ -140,6 +175,8 @@ async def test_a_database_that_the_settings_name_is_used(
     await addresses(running)
     assert await running.interrupt() == 0
     assert not {"postgres", "encryption-keys"} & {each.name for each in (place / "home").iterdir()}
+    # It is somebody's own, and may hold real clients.
+    assert "Demo client" not in running.said
 
 
 async def test_a_database_that_the_settings_name_is_never_sealed_with_a_key_made_by_the_way(
@@ -184,13 +221,16 @@ async def test_authentication_that_the_settings_name_is_used_and_none_is_made_by
     assert await running.interrupt() == 0
 
 
-async def test_a_port_that_stays_in_use_is_one_sentence(keybridge: Start, place: Path) -> None:
+async def test_a_port_that_stays_in_use_is_one_sentence(
+    here: Here, place: Path, monkeypatch: pytest.MonkeyPatch, logging_restored: None
+) -> None:
+    monkeypatch.setattr(up, "_PATIENCE_WITH_PORTS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        running = await keybridge("up", measured=True, KEYSERVICE_LISTEN=address)
-        assert await running.ends() == 1
-    assert f"Waiting for {address} to become free." in running.said
-    assert running.said.splitlines()[-1] == f"keybridge: Cannot listen on {address}: address already in use."
+        done = await here(up.up, KEYSERVICE_LISTEN=address)
+    assert done.status == 1
+    assert f"Waiting for {address} to become free.\n" in done.said
+    assert done.said.endswith(f"\nkeybridge: Cannot listen on {address}: address already in use.\n")
     assert processes_with(str(place)) == []
 
 

@@ -4,6 +4,8 @@ import asyncio
 import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -162,3 +164,25 @@ def test_a_variable_that_names_no_pipe_stops_the_start(text: str) -> None:
 def test_a_file_is_no_pipe(tmp_path: Path) -> None:
     with (tmp_path / "file").open("w") as file, pytest.raises(SettingsError):
         process.announce_ready(environ={process.READY_VARIABLE: str(file.fileno())})
+
+
+COLLECTOR = """
+import gc
+from servicekit import process
+
+process.started()
+assert (gc.isenabled(), gc.get_freeze_count()) == (True, 0)
+with process.starting():
+    assert not gc.isenabled()
+    process.started()
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > 1000
+with process.starting():
+    pass
+assert gc.isenabled()
+"""
+
+
+def test_the_collector_is_put_off_while_a_process_starts_and_passes_over_what_the_start_has_made() -> None:
+    # In a process of its own: what is frozen stays so.
+    subprocess.run([sys.executable, "-c", COLLECTOR], check=True)

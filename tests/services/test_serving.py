@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 import secrets
-import shutil
 import signal
 import subprocess
 import urllib.request
@@ -28,6 +27,7 @@ from servicekit.database.url import DatabaseUrl
 from servicekit.rpc.client import ClientTls, connect
 from servicekit.rpc.status import from_rpc_error
 from tests.support.certificates import Authority
+from tests.support.grpcurl import paste
 from tests.support.postgres import ThrowAwayPostgres
 from tests.support.probe import eventually, failure, plain_channel, raw_call
 from tests.support.service_process import ServiceProcess, StartService, accepts, free_port, raw_url
@@ -106,23 +106,12 @@ async def test_health_says_serving_for_the_service_and_for_the_server(
 async def test_reflection_lists_the_service(served: Served, channel: grpc.aio.Channel) -> None:
     names = {served.contract, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
     assert await listed(channel) == names
-    # With the tool that people use, where it is installed; what is promised was checked above in any case.
-    if (grpcurl := _grpcurl()) is not None:
-        address = served.process.address
-        told = await asyncio.to_thread(
-            subprocess.run,
-            [grpcurl, "-plaintext", address, "list"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert set(told.stdout.split()) == names
-        told = await asyncio.to_thread(
-            subprocess.run,
-            [grpcurl, "-plaintext", address, "grpc.health.v1.Health/Check"],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        assert re.search(r'"status":\s*"SERVING"', told.stdout)
+    # With the tool that people use, where it is installed.
+    address = served.process.address
+    told = await asyncio.to_thread(paste, f"grpcurl -plaintext {address} list")
+    assert set(told.split()) == names
+    told = await asyncio.to_thread(paste, f"grpcurl -plaintext {address} grpc.health.v1.Health/Check")
+    assert re.search(r'"status":\s*"SERVING"', told)
 
 
 async def test_a_refusal_is_in_our_words_also_that_a_method_is_not_built_yet(
@@ -307,16 +296,6 @@ async def test_tls_is_served_by_settings_and_client_certificates_are_asked_for(
         assert not from_rpc_error(error).ours
     async with plain_channel(process.port) as channel:
         assert (await failure(health(channel))).code() is grpc.StatusCode.UNAVAILABLE
-
-
-def _grpcurl() -> str | None:
-    """The tool, on PATH or where Go puts what it installs."""
-    if (found := shutil.which("grpcurl")) is not None:
-        return found
-    if (go := shutil.which("go")) is None:
-        return None
-    told = subprocess.run([go, "env", "GOPATH"], capture_output=True, text=True, check=False)
-    return shutil.which("grpcurl", path=str(Path(told.stdout.strip(), "bin")))
 
 
 async def _page(served: Served) -> str:

@@ -76,13 +76,14 @@ async def send(channel: grpc.aio.Channel, request: Malformed, seconds: float = 1
 
 async def _watched(call: Any) -> grpc.StatusCode:
     """A watch that is not refused at once was accepted: it may have nothing to say for as long as one listens."""
+    code = grpc.StatusCode.OK
     try:
         async with asyncio.timeout(_LISTENING):
-            await call.read()
-            code: grpc.StatusCode = await call.code()
+            if await call.read() is grpc.aio.EOF:
+                code = await call.code()
             return code
     except TimeoutError:
-        return grpc.StatusCode.OK
+        return code
     finally:
         call.cancel()
 

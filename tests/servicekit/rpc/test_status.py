@@ -13,7 +13,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from servicekit import errors
 from servicekit.rpc.call import Call
 from servicekit.rpc.client import connect
-from servicekit.rpc.status import CODES, MAX_DETAILS, RpcFailure, code_of, from_rpc_error, to_status
+from servicekit.rpc.status import CODES, MAX_DETAILS, RpcFailure, code_of, from_rpc_error, to_error, to_status
 from tests.support.logged import lines
 from tests.support.probe import Echo, Probe, ProbeStub, failure, serving
 
@@ -189,6 +189,27 @@ async def test_a_client_reads_the_violations() -> None:
 
     assert from_rpc_error(caught).violations == VIOLATIONS
     assert from_rpc_error(caught).retry_after is None
+
+
+@pytest.mark.parametrize("kind", SIMPLE)
+async def test_each_error_can_be_made_again_where_it_arrives(kind: Any) -> None:
+    sent = kind("Words.", reason="R", metadata={"a": "b"}, retry_after=timedelta(seconds=3))
+
+    caught, _ = await refused(sent)
+
+    made = to_error(from_rpc_error(caught))
+    assert type(made) is kind
+    assert vars(made) == vars(sent)
+
+
+async def test_violations_are_made_again_too_and_what_our_tree_has_not_is_internal() -> None:
+    caught, _ = await refused(errors.InvalidArgument("Wrong.", violations=VIOLATIONS))
+
+    made = to_error(from_rpc_error(caught))
+    assert isinstance(made, errors.InvalidArgument)
+    assert made.violations == VIOLATIONS
+    assert type(to_error(RpcFailure(grpc.StatusCode.DATA_LOSS, "lost"))) is errors.Internal
+    assert to_error(RpcFailure(grpc.StatusCode.UNAVAILABLE, "away")).reason == "UNAVAILABLE"
 
 
 def foreign(
