@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from bridgeservice.accounts import no_such_account
 from bridgeservice.validation import account_name
-from servicekit.rpc.call import Call, Principal
+from servicekit.rpc.call import Call
+from servicekit.rpc.principal import Principal
 from servicekit.validation import parse_id
 
 FIELD: Final = "account_name"

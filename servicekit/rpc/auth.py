@@ -6,9 +6,10 @@ A token that is there counts, also where it is refused: a caller who brings one 
 from typing import Final
 
 from servicekit.errors import PermissionDenied, Unauthenticated
-from servicekit.rpc.call import Call, Principal
+from servicekit.rpc.call import Call
 from servicekit.rpc.certificates import Certificates
 from servicekit.rpc.policy import Policy, name_of
+from servicekit.rpc.principal import Principal
 from servicekit.rpc.tokens import Tokens
 
 _HEADER: Final = "authorization"

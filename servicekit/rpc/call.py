@@ -9,30 +9,18 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
-from uuid import UUID
 
 import grpc
 from grpc.aio import ServicerContext
 
 from servicekit.rpc.policy import Policy
-from servicekit.v1 import policy_pb2
+from servicekit.rpc.principal import Principal
 
 REQUEST_ID = "x-request-id"
 
 
 class CallerGone(asyncio.CancelledError):
     """Nobody is there any more to hear the answer; gRPC may say so before it cancels the call's task."""
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Whoever calls, once that is known."""
-
-    name: str
-    """How logs and the audit call the principal; never a secret."""
-    role: policy_pb2.Role
-    clients: frozenset[UUID] | None
-    """The clients whose things it may see; None means all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from cryptography import x509
 from servicekit.errors import Unauthenticated
 from servicekit.followed import LOOK_EVERY, Followed
 from servicekit.rpc import grants
-from servicekit.rpc.call import Principal
+from servicekit.rpc.principal import Principal
 
 _URI: Final = "URI:"
 _DNS: Final = "DNS:"

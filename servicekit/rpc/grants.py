@@ -6,8 +6,8 @@ Whatever does not say exactly this is refused, so that nothing is granted by a m
 from typing import Final
 from uuid import UUID
 
-from servicekit.rpc.call import Principal
 from servicekit.rpc.policy import ROLES
+from servicekit.rpc.principal import Principal
 from servicekit.v1 import policy_pb2
 from servicekit.validation import parse_id
 

@@ -18,8 +18,9 @@ from uuid import uuid4
 import structlog
 
 from servicekit.errors import DeadlineExceeded, ResourceExhausted, StartupError, Unavailable
-from servicekit.rpc.call import REQUEST_ID, Call, Principal
+from servicekit.rpc.call import REQUEST_ID, Call
 from servicekit.rpc.policy import Policy
+from servicekit.rpc.principal import Principal
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@~-]{1,128}")
 # Another process takes the call at once; where there is none, its successor may need a moment.

@@ -17,9 +17,9 @@ import jwt
 from servicekit.errors import Unauthenticated
 from servicekit.followed import LOOK_EVERY, Followed
 from servicekit.rpc import grants
-from servicekit.rpc.call import Principal
 from servicekit.rpc.deny_list import DenyList
 from servicekit.rpc.jwks import TokenKeys
+from servicekit.rpc.principal import Principal
 
 _REQUIRED: Final = ["exp", "iss", "aud", "sub", "role", "clients"]
 _MOST_REMEMBERED: Final = 2000

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
 from keybridge.identities import Identities
 from keybridge.signing import new_key
 from servicekit.errors import Unauthenticated
-from servicekit.rpc.call import Principal
 from servicekit.rpc.policy import ROLES
+from servicekit.rpc.principal import Principal
 from servicekit.rpc.tokens import TokenOptions, Tokens
 from tests.keybridge.conftest import Start
 

@@ -43,8 +43,9 @@ from servicekit.database.options import DatabaseOptions
 from servicekit.database.url import DatabaseUrl
 from servicekit.loops import background
 from servicekit.rpc.binding import Service
-from servicekit.rpc.call import Call, Principal
+from servicekit.rpc.call import Call
 from servicekit.rpc.policy import Policy
+from servicekit.rpc.principal import Principal
 from servicekit.rpc.server import Server
 from servicekit.rpc.status import RpcFailure, from_rpc_error
 from servicekit.v1 import policy_pb2

@@ -14,8 +14,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.testing import capture_logs
 
 from servicekit.errors import NotFound
-from servicekit.rpc.call import Call, Principal
+from servicekit.rpc.call import Call
 from servicekit.rpc.policy import Policy
+from servicekit.rpc.principal import Principal
 from servicekit.v1 import policy_pb2
 from tests.support.probe import (
     Echo,

@@ -8,8 +8,8 @@ from keyservice.servicer import ANYBODY
 from keyservice.store.adoption_events import ADOPTION, MIGRATION
 from keyservice.store.audit import HOUSEKEEPING
 from servicekit.rpc import grants
-from servicekit.rpc.call import Principal
 from servicekit.rpc.policy import ROLES
+from servicekit.rpc.principal import Principal
 
 
 def test_a_name_a_role_and_clients_make_a_principal() -> None:

@@ -13,9 +13,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from servicekit.errors import PermissionDenied, StartupError
 from servicekit.rpc import interceptors
-from servicekit.rpc.call import Call, Principal
+from servicekit.rpc.call import Call
 from servicekit.rpc.interceptors import Chain
 from servicekit.rpc.policy import Policy
+from servicekit.rpc.principal import Principal
 from servicekit.rpc.server import Server
 from servicekit.rpc.status import from_rpc_error
 from servicekit.v1 import policy_pb2

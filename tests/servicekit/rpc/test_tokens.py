@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from servicekit.errors import Unauthenticated
-from servicekit.rpc.call import Principal
 from servicekit.rpc.deny_list import DenyList
 from servicekit.rpc.policy import ROLES
+from servicekit.rpc.principal import Principal
 from servicekit.rpc.tokens import TokenOptions, Tokens
 from tests.support.issuer import Issuer, tampered
 
