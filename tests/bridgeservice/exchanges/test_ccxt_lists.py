@@ -161,6 +161,19 @@ class TestTrades:
             assert await desk.session.trades(SYMBOL, trade.time + timedelta(milliseconds=1), 10) == []
 
     @every_exchange
+    async def test_of_a_whole_second_are_told_where_the_exchange_leaves_out_its_beginning(
+        self, exchange_id: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        moment = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=5)
+        async with trading(exchange_id) as desk:
+            await desk.session.balances()
+            with monkeypatch.context() as stopped:
+                venue = desk.simulator.venues[exchange_id]
+                stopped.setattr(venue, "now_ms", lambda: round(moment.timestamp() * 1000))
+                placed = sell(desk, 2)
+            assert orders_of(await desk.session.trades(SYMBOL, moment, 10)) == sorted(placed)
+
+    @every_exchange
     async def test_are_no_more_than_is_asked_for_and_the_first_ones(self, exchange_id: str) -> None:
         begun = datetime.now(UTC) - timedelta(minutes=1)
         async with trading(exchange_id) as desk:

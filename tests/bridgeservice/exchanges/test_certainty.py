@@ -236,6 +236,14 @@ class TestClocks:
             assert await raised(desk) == "EXCHANGE_UNAVAILABLE"
             assert len(desk.book) == 1
 
+    async def test_one_whose_second_answer_makes_no_sense_is_open(self) -> None:
+        async with trading("binance") as desk:
+            await desk.session.balances()
+            desk.session._connector.options["timeDifference"] = 3_600_000
+            desk.session._connector.parse_order = lambda *_: {}
+            assert await raised(desk) == "EXCHANGE_BAD_RESPONSE"
+            assert len(desk.book) == 1
+
     async def test_a_server_that_fails_is_not_asked_again_whatever_it_says_of_the_time(self) -> None:
         asked = []
 
