@@ -24,6 +24,7 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
     from keyservice.convergence import Convergence
     from keyservice.convergence_loop import ConvergenceLoop
     from keyservice.custody import Custody
+    from keyservice.ending import Ending
     from keyservice.housekeeping import Housekeeping
     from keyservice.keyring import open_keyring
     from keyservice.models import METADATA
@@ -50,7 +51,8 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
         keyring = await open_keyring(database, settings.master_keys)
         catalogue = Catalogue.load()
         bridge = Bridge(channel)
-        watching = Watching(database, _directly(database.options, settings))
+        ending = Ending()
+        watching = Watching(database, ending, _directly(database.options, settings))
         convergence = Convergence(
             database,
             keyring,
@@ -65,7 +67,7 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
         use_cases = UseCases(
             clients=Clients(database, keyring, convergence, erase_at_once=erase_at_once),
             custody=Custody(database, keyring, catalogue, convergence, erase_at_once=erase_at_once),
-            reinitialization=Reinitialization(database, convergence),
+            reinitialization=Reinitialization(database, convergence, ending),
             verification=Verification(database, bridge, convergence),
             watching=watching,
             balances=Balances(database, bridge, convergence.repair, wait=wait),
@@ -83,9 +85,9 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
             watching.tell_others,
             watching.listen,
         )
-        watching.ends_with(server.draining)
+        ending.begins_with(server.draining)
         serving = startup.serving(server, settings, metrics, ready=database.ready)
-        async with convergence, serving as stop, startup.background(*loops):
+        async with watching, convergence, serving as stop, startup.background(*loops):
             await stop.wait()
 
 

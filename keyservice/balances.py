@@ -125,7 +125,11 @@ class Balances:
 
     def _can_be_repaired(self, found: KeyBalances) -> bool:
         """Whether the key belongs on the bridge, and the bridge, which is there, does not hold it."""
-        if found.key.bridge_state is BridgeState.FAILED:
+        if (
+            found.key.bridge_state is BridgeState.FAILED
+            or found.key.bridge_reason is BridgeReason.RATE_LIMITED
+        ):
+            # Only somebody can help it, or only time.
             return False
         if self._bridge.is_away(account_name_of(found.key.client_id)):
             return False

@@ -37,7 +37,7 @@ Within: TypeAlias = float | None
 
 # How long after its time is up whoever holds a claim may take to say what came of it.
 _SLACK = timedelta(seconds=5)
-# For the outcome of the last attempts, when the service ends.
+# For the outcome of an attempt, once its time is up.
 _GRACE = timedelta(seconds=1)
 _FIRST_PAUSE = timedelta(seconds=1)
 _LONGEST_PAUSE = timedelta(seconds=60)
@@ -123,7 +123,10 @@ class Convergence:
         credentials: Credentials | None = None,
         verify: bool = False,
     ) -> Tried:
-        """Converge a key whose claim came with its change, while its caller waits; the caller's end is not its end."""
+        """Converge a key whose claim came with its change, while its caller waits; the caller's end is not its end.
+
+        To take back what was refused, or to draw a new revision, is another call: who waits is not kept for both.
+        """
         self._watchers.tell(key.id)
         if not key.waits_for_bridge:
             return Tried(key)
@@ -131,7 +134,10 @@ class Convergence:
         waits = wait > timedelta(0)
         errand = Errand(key, credentials=credentials, verify=verify)
         task = self.start(self._inline(errand, wait if waits else self.inline_wait))
-        return Tried(await asyncio.shield(task), wait) if waits else Tried(key)
+        if not waits:
+            return Tried(key)
+        left_to_say = _GRACE if within is None else (timedelta(seconds=within) - wait) / 2
+        return Tried(await _result_of(task, wait + left_to_say) or key, wait)
 
     async def retry(self, key: ApiKey, within: Within) -> Tried | None:
         """Converge a key now, whatever its state; None while somebody else is at it."""
@@ -146,7 +152,7 @@ class Convergence:
         if claimed is None:
             return key
         errand = Errand(claimed.key, claimed.seals)
-        return await asyncio.shield(self.start(self.converge(errand, timeout))) or claimed.key
+        return await _result_of(self.start(self.converge(errand, timeout)), timeout) or claimed.key
 
     async def converge(self, errand: Errand, wait: timedelta) -> ApiKey | None:
         """Make the bridge match a key that is claimed; the key as it then is, None if it has changed meanwhile."""
@@ -260,6 +266,12 @@ class Convergence:
             secret_version=key.secret_version,
         )
         return from_columns(opened)
+
+
+async def _result_of(task: "asyncio.Task[T]", patience: timedelta) -> T | None:
+    """What a task comes to, if it does so in time; it goes on without whoever waits for it."""
+    done, _ = await asyncio.wait({task}, timeout=patience.total_seconds())
+    return task.result() if done else None
 
 
 def _result(key: ApiKey, outcome: Outcome) -> Result:

@@ -9,6 +9,7 @@ from uuid import UUID
 from keyservice.convergence import Convergence, Tried, Within
 from keyservice.custody import require_in_use
 from keyservice.deadlines import time_for_bridge
+from keyservice.ending import Ending
 from keyservice.records import ApiKey, Caller
 from keyservice.store import api_keys, audit, due_rows
 from servicekit.database.engine import Database
@@ -39,9 +40,10 @@ class Progress:
 class Reinitialization:
     """Makes keys due that were not, and waits for what comes of it."""
 
-    def __init__(self, database: Database, convergence: Convergence) -> None:
+    def __init__(self, database: Database, convergence: Convergence, ending: Ending) -> None:
         self._database = database
         self._convergence = convergence
+        self._ending = ending
 
     async def one(self, caller: Caller, key_id: UUID, within: Within) -> Tried:
         """Take a key to the bridge now. Where somebody does so already, what comes of that is the answer."""
@@ -62,7 +64,10 @@ class Reinitialization:
         return Tried(require_in_use(await api_keys.get(self._database.reads, key_id, caller)))
 
     async def many(self, caller: Caller, wanted: Selection) -> AsyncGenerator[Progress, None]:
-        """Make all of them due, which the loops of all replicas then work off, and tell of each that was tried."""
+        """Make all of them due, which the loops of all replicas then work off, and tell of each that was tried.
+
+        A replica that stops ends the stream, as its own loop works nothing off any more; the keys stay due.
+        """
         async with self._database.transaction() as connection:
             selected = await due_rows.make_due(
                 connection,
@@ -77,7 +82,7 @@ class Reinitialization:
         yield progress
         left = set(selected)
         while left:
-            await asyncio.sleep(_LOOK.total_seconds())
+            await self._ending.sleep(_LOOK.total_seconds())
             for key in await due_rows.tried(self._database.reads, list(left)):
                 left.discard(key.id)
                 configured = progress.configured + key.configured

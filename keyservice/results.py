@@ -44,12 +44,14 @@ class Results:
                         await self._hurry.wait()
                 self._hurry.clear()
                 batch = self._waiting[:_MOST]
-                del self._waiting[:_MOST]
                 await self._write(batch)
+                del self._waiting[: len(batch)]
         finally:
             self._writer = None
+            # None is left, unless something happened that nobody foresaw: then nobody is to wait for ever.
             for _, written in self._waiting:
                 written.cancel()
+            self._waiting.clear()
 
     async def _write(self, batch: list[tuple[Result, asyncio.Future[ApiKey | None]]]) -> None:
         now: dict[UUID, ApiKey] = {}

@@ -1,8 +1,8 @@
 """The rolling check: account by account, what the bridge says it holds against what it should.
 
-Behind a balancer with several bridges no single look shows that one of them is gone. These questions take the same
-way as the keys did, by account, so each reaches the bridge that should hold it. They also confirm to the bridge that
-its connectors are still wanted.
+A look at the bridge shows which run of it is there, and never what it lost of an account, or has too much. These
+questions take the same way as the keys did, by account, so each reaches the bridge that should hold it. They also
+confirm to the bridge that its connectors are still wanted.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from uuid import UUID
 from keyservice.bridge import Bridge
 from keyservice.bridge_records import Connector, Held, Outcome
 from keyservice.convergence import Convergence
-from keyservice.enums import Environment
+from keyservice.enums import BridgeState, Environment
 from keyservice.records import account_name_of
 from keyservice.store import rolling_check as store
 from keyservice.store.rolling_check import Expected
@@ -78,8 +78,8 @@ class RollingCheck:
             moved = [(key, held[key.connector_name].instance_id) for key in expected if _has_moved(key, held)]
             if moved:
                 await store.note_instances(connection, moved)
-        names = {key.connector_name for key in expected}
-        extra = [each for each in answer if each.connector_name not in names]
+        wanted = {key.connector_name: key for key in expected}
+        extra = [each for each in answer if _is_extra(each, wanted.get(each.connector_name))]
         for each in extra:
             await self._remove(account_name, each)
         if due or extra:
@@ -107,6 +107,11 @@ class RollingCheck:
 def _is_lost(key: Expected, held: Held | None) -> bool:
     """Whether the bridge once acknowledged the key, and holds it no more, or another version of it."""
     return key.configured and (held is None or held.revision != key.revision)
+
+
+def _is_extra(held: Held, key: Expected | None) -> bool:
+    """Whether nobody wants it, or it is what a key was before it got the credentials that were refused."""
+    return key is None or (key.state is BridgeState.FAILED and held.revision < key.revision)
 
 
 def _has_moved(key: Expected, held: dict[str, Held]) -> bool:

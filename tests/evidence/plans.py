@@ -2,12 +2,15 @@
 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
-from sqlalchemy import event
+from sqlalchemy import CursorResult, event
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database.engine import Database
+
+_EXPLAIN: Final = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)"
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,6 @@ class Plan:
     rows: int
     discarded: int
     """Rows that were read and then did not fit the filter."""
-    milliseconds: float
 
 
 class Statements:
@@ -35,23 +37,51 @@ class Statements:
         self.sent.append((statement, parameters))
 
 
-async def explained(database: Database, work: Callable[[AsyncConnection], Awaitable[object]]) -> list[Plan]:
-    """The plans of all the statements of ``work``, in their order; nothing that they write stays."""
+async def explained(
+    database: Database, work: Callable[[AsyncConnection], Awaitable[object]], *, generic: bool = False
+) -> list[Plan]:
+    """The plans of all the statements of ``work``, in their order; nothing that they write stays.
+
+    ``generic`` are those that do not know the parameters, which PostgreSQL goes over to when a statement is repeated.
+    """
     async with database.transaction() as connection:
         statements = Statements(connection)
         await work(connection)
         await connection.rollback()
         plans = []
         for statement, parameters in statements.sent[:]:
-            plans.append(await _explain(connection, statement, parameters))
+            explain = _explain_for_any if generic else _explain
+            plans.append(await explain(connection, statement, parameters))
             await connection.rollback()
     return plans
 
 
 async def _explain(connection: AsyncConnection, statement: str, parameters: Any) -> Plan:
-    explanation = await connection.exec_driver_sql(
-        f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters
-    )
+    return _plan(await connection.exec_driver_sql(f"{_EXPLAIN} {statement}", parameters))
+
+
+async def _explain_for_any(connection: AsyncConnection, statement: str, parameters: Any) -> Plan:
+    """EXPLAIN itself always knows the parameters; that of a prepared statement can be made not to."""
+    await connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
+    await connection.exec_driver_sql(f"PREPARE explained AS {statement}")
+    given = ", ".join(_literal(value) for value in parameters)
+    plan = _plan(await connection.exec_driver_sql(f"{_EXPLAIN} EXECUTE explained({given})"))
+    await connection.exec_driver_sql("DEALLOCATE explained")
+    return plan
+
+
+def _literal(value: object) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, list):
+        return "'{" + ", ".join(map(str, value)) + "}'"
+    text = f"{value.total_seconds()} seconds" if isinstance(value, timedelta) else str(value)
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _plan(explanation: CursorResult[Any]) -> Plan:
     [whole] = explanation.scalar_one()
     nodes = list(_nodes(whole["Plan"]))
     return Plan(
@@ -60,7 +90,6 @@ async def _explain(connection: AsyncConnection, statement: str, parameters: Any)
         whole["Plan"]["Shared Hit Blocks"] + whole["Plan"]["Shared Read Blocks"],
         int(whole["Plan"]["Actual Rows"]),
         sum(int(node.get("Rows Removed by Filter", 0)) for node in nodes),
-        whole["Execution Time"],
     )
 
 

@@ -49,6 +49,10 @@ SELECT lpad(to_hex(1 + n % {CLIENTS}), 32, '0')::uuid, 'kraken', 'label ' || n, 
 """  # noqa: S608 - figures of ours
 
 
+Work = Callable[[Connection], Awaitable[object]]
+PlansOf = Callable[[Work], Awaitable[list[Plan]]]
+
+
 @pytest.fixture(scope="module")
 def full_server() -> Iterator[ThrowAwayPostgres]:
     server = ThrowAwayPostgres()
@@ -70,14 +74,20 @@ async def database(full_server: ThrowAwayPostgres) -> AsyncIterator[Database]:
     await database.close()
 
 
-async def one(database: Database, work: Callable[[Connection], Awaitable[object]]) -> Plan:
+@pytest.fixture(params=[False, True], ids=["planned for these parameters", "planned for any"])
+def plans(database: Database, request: pytest.FixtureRequest) -> PlansOf:
+    """Explains all statements of some work."""
+    return partial(explained, database, generic=request.param)
+
+
+async def one(plans: PlansOf, work: Work) -> Plan:
     """The plan of the one statement of it."""
-    [plan] = await explained(database, work)
+    [plan] = await plans(work)
     return plan
 
 
-async def test_what_is_due_is_claimed_by_its_time(database: Database) -> None:
-    plan = await one(database, lambda c: convergence.claim_due(c, limit=AT_ONCE, lease=LEASE))
+async def test_what_is_due_is_claimed_by_its_time(plans: PlansOf) -> None:
+    plan = await one(plans, lambda c: convergence.claim_due(c, limit=AT_ONCE, lease=LEASE))
     assert plan.rows == AT_ONCE
     assert plan.discarded == 0
     assert plan.indexes == {"ix_exchange_api_keys_due", "pk_exchange_api_keys"}
@@ -85,10 +95,10 @@ async def test_what_is_due_is_claimed_by_its_time(database: Database) -> None:
     assert plan.buffers < AT_ONCE * BUFFERS_A_WRITE
 
 
-async def test_which_runs_of_the_bridge_hold_keys_is_a_few_steps_in_an_index(database: Database) -> None:
-    plans = await explained(database, lambda c: due_rows.example_of_each_run(c, besides="the run"))
-    assert [plan.rows for plan in plans] == [1, 1, 0]
-    for plan in plans:
+async def test_which_runs_of_the_bridge_hold_keys_is_a_few_steps_in_an_index(plans: PlansOf) -> None:
+    steps = await plans(lambda c: due_rows.example_of_each_run(c, besides="the run"))
+    assert [plan.rows for plan in steps] == [1, 1, 0]
+    for plan in steps:
         assert plan.nodes == {"Limit", "Index Scan"}
         assert plan.indexes == {"ix_exchange_api_keys_configured_instance"}
         assert plan.discarded == 0
@@ -97,51 +107,51 @@ async def test_which_runs_of_the_bridge_hold_keys_is_a_few_steps_in_an_index(dat
 
 @pytest.mark.parametrize(("run", "lost"), [("a lost run", LOST), ("nobody", 0)])
 async def test_what_a_lost_run_held_is_made_due_without_a_look_at_the_rest(
-    database: Database, run: str, lost: int
+    database: Database, plans: PlansOf, run: str, lost: int
 ) -> None:
     async with database.autocommit() as connection:
         found = await due_rows.example_of_each_run(connection, besides="the run")
     assert [each.instance_id for each in found] == ["a lost run"]
-    plan = await one(database, lambda c: due_rows.suspect(c, instance_id=run, limit=1000))
+    plan = await one(plans, lambda c: due_rows.suspect(c, instance_id=run, limit=1000))
     assert plan.discarded == 0
     assert plan.indexes == {"ix_exchange_api_keys_configured_instance", "pk_exchange_api_keys"}
     assert "Seq Scan" not in plan.nodes
     assert plan.buffers < 10 + lost * BUFFERS_A_WRITE
 
 
-async def test_what_waits_for_the_bridge_to_be_back_is_found_among_what_waits(database: Database) -> None:
-    plan = await one(database, lambda c: due_rows.hurry(c, limit=1000))
+async def test_what_waits_for_the_bridge_to_be_back_is_found_among_what_waits(plans: PlansOf) -> None:
+    plan = await one(plans, lambda c: due_rows.hurry(c, limit=1000))
     assert plan.discarded <= DUE + LATER
     assert "Seq Scan" not in plan.nodes
     assert plan.buffers < 20 + (DUE + LATER) * BUFFERS_A_WRITE
 
 
 async def test_the_keys_are_counted_by_indexes_that_hold_no_others(
-    database: Database, full_server: ThrowAwayPostgres
+    database: Database, plans: PlansOf, full_server: ThrowAwayPostgres
 ) -> None:
     # What other tests wrote and took back would have to be looked at in the table, as long as nobody has cleared it.
     full_server.sql("VACUUM exchange_api_keys", "custody")
-    plan = await one(database, lambda c: api_key_lists.count(c, Caller("anyone")))
+    plan = await one(plans, lambda c: api_key_lists.count(c, Caller("anyone")))
     assert plan.discarded == 0
     assert "Seq Scan" not in plan.nodes
     assert "ix_exchange_api_keys_configured_instance" in plan.indexes
     async with database.autocommit() as connection:
         counts = await api_key_lists.count(connection, Caller("anyone"))
     assert (counts.waiting, counts.failed) == (DUE + LATER, FAILED)
-    mine = await one(database, lambda c: api_key_lists.count(c, Caller("one", clients=frozenset({CLIENT}))))
+    mine = await one(plans, lambda c: api_key_lists.count(c, Caller("one", clients=frozenset({CLIENT}))))
     assert "Seq Scan" not in mine.nodes
     assert mine.buffers < 100
 
 
 async def test_the_rolling_check_reads_its_clients_in_order_and_each_ones_keys_by_themselves(
-    database: Database,
+    plans: PlansOf,
 ) -> None:
     for after in (None, UUID(int=CLIENTS // 2)):
-        page = await one(database, partial(rolling_check.clients_with_keys, after=after, size=500))
+        page = await one(plans, partial(rolling_check.clients_with_keys, after=after, size=500))
         assert page.rows == 500
         assert page.indexes == {"ix_exchange_api_keys_client"}
         assert "Seq Scan" not in page.nodes
-    keys = await one(database, partial(rolling_check.expected, client_id=CLIENT))
+    keys = await one(plans, partial(rolling_check.expected, client_id=CLIENT))
     assert keys.indexes == {"ix_exchange_api_keys_client_live"}
     assert keys.discarded == 0
     assert keys.buffers < 50

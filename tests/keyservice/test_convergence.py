@@ -245,6 +245,26 @@ async def test_rotated_credentials_that_are_refused_leave_the_old_ones_in_no_use
     assert tried.key.configured
 
 
+async def test_a_caller_waits_for_one_call_and_not_for_what_a_refusal_brings_along(
+    service: KeyService, client: Client, bridge: RunningBridge
+) -> None:
+    async def refuses_after_a_while(*_: object) -> None:
+        await asyncio.sleep(0.5)
+        raise FailedPrecondition("no", reason="CREDENTIALS_REJECTED")
+
+    key = await service.add_key(client)
+    bridge.faults.before["AddConnector"] = refuses_after_a_while
+    bridge.faults.before["RemoveConnector"] = hangs
+    request = pb.RotateApiKeyRequest(api_key_id=key.id, credentials=new_credentials())
+    answer = await service.stub.RotateApiKey(request, timeout=0.8)
+    assert not answer.trading_bridge_configured
+    assert "has not answered yet" in answer.trading_bridge_warning
+    bridge.faults.clear()
+    async with asyncio.timeout(10):
+        while (await service.get_key(key)).bridge_status.state != status.BRIDGE_STATE_FAILED:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
 async def test_credentials_that_cannot_be_opened_are_not_sent_and_not_tried_again(
     service: KeyService, client: Client, bridge: RunningBridge
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
+from keyservice.store.convergence import claim_due
 from keyservice.v1 import bridge_status_pb2 as status
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.api_key_pb2 import ApiKey
@@ -122,6 +123,25 @@ async def test_replicas_share_the_work_and_never_push_a_revision_twice(
         await holds(bridge, replicas[0])
         pushed = [request.connector_name for request in bridge.faults.requests("AddConnector")]
         assert len(pushed) == len(set(pushed)) == 40
+
+
+async def test_two_who_claim_at_the_same_moment_get_different_keys_and_do_not_wait(
+    database_url: DatabaseUrl,
+) -> None:
+    async with running(database_url) as service:
+        client = await service.add_client()
+        for number in range(4):
+            await service.add_key(client, label=str(number))
+        await service.sql("UPDATE exchange_api_keys SET next_attempt_at = now()")
+        async with (
+            asyncio.timeout(10),
+            service.database.transaction() as one,
+            service.database.transaction() as other,
+        ):
+            first = await claim_due(one, limit=2, lease=A_SECOND)
+            second = await claim_due(other, limit=4, lease=A_SECOND)
+    assert (len(first), len(second)) == (2, 2)
+    assert len({claimed.key.id for claimed in (*first, *second)}) == 4
 
 
 async def test_the_claim_of_someone_who_died_is_taken_over(

@@ -5,12 +5,16 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import UUID
 
+import grpc
 import pytest
 
 from keyservice.rolling_check import RollingCheck
+from keyservice.v1 import bridge_status_pb2 as status
+from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.client_pb2 import Client
 from servicekit.database.url import DatabaseUrl
-from tests.support.bridges import RunningBridge, running_bridge
+from servicekit.errors import FailedPrecondition
+from tests.support.bridges import RunningBridge, aborts, refuses, running_bridge
 from tests.support.key_service import KeyService, running
 from tests.support.probe import eventually
 
@@ -71,3 +75,24 @@ async def test_a_key_that_another_run_holds_by_now_is_noted_and_not_pushed_again
         assert await check.round(timedelta(0)) == 0
         assert (await service.row(key)).configured_instance == bridge.instance_id
         assert len(bridge.faults.requests("AddConnector")) == 1
+
+
+async def test_what_a_key_was_before_its_new_credentials_were_refused_is_not_left_there(
+    database_url: DatabaseUrl, bridge: RunningBridge
+) -> None:
+    async with running(database_url, bridge_target=bridge.target) as service:
+        key = await service.add_key(await service.add_client())
+        bridge.faults.before["AddConnector"] = refuses(
+            FailedPrecondition("no", reason="CREDENTIALS_REJECTED")
+        )
+        bridge.faults.before["RemoveConnector"] = aborts(grpc.StatusCode.UNIMPLEMENTED)
+        rotated = await service.rotate_key(key)
+        assert rotated.bridge_status.state == status.BRIDGE_STATE_FAILED
+        assert bridge.held()
+        bridge.faults.clear()
+        check = RollingCheck(service.database, service.bridge, service.convergence, every=timedelta(hours=1))
+        assert await check.round(timedelta(0)) == 1
+        assert not bridge.held()
+        assert await check.round(timedelta(0)) == 0
+        answer = await service.stub.ReinitializeApiKey(pb.ReinitializeApiKeyRequest(api_key_id=key.id))
+        assert answer.trading_bridge_configured

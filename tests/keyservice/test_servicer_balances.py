@@ -230,16 +230,26 @@ async def test_a_key_that_waits_is_pushed_and_read(house: House, owner: Client) 
     assert [key.exchange for key in house.repairs] == ["kraken"]
 
 
-async def test_a_key_that_needs_someone_to_act_is_neither_asked_nor_pushed(
-    house: House, owner: Client
+@pytest.mark.parametrize(
+    ("state", "reason", "advice"),
+    [
+        ("failed", "credentials_rejected", "RotateApiKey"),
+        ("pending", "rate_limited", "will be retried at"),
+    ],
+)
+async def test_a_key_that_needs_someone_to_act_or_was_told_to_wait_is_neither_asked_nor_pushed(
+    house: House, owner: Client, state: str, reason: str, advice: str
 ) -> None:
     await house.add(owner)
     await house.keys.sql(
-        "UPDATE exchange_api_keys SET bridge_state = 'failed', bridge_reason = 'credentials_rejected'"
+        "UPDATE exchange_api_keys SET bridge_state = :state, bridge_reason = :reason,"
+        " next_attempt_at = now() + interval '1 hour'",
+        state=state,
+        reason=reason,
     )
     answer = await house.balances(owner)
-    assert [status(entry) for entry in answer.keys] == ["CREDENTIALS_REJECTED"]
-    assert "RotateApiKey" in answer.keys[0].warning
+    assert [status(entry) for entry in answer.keys] == [reason.upper()]
+    assert advice in answer.keys[0].warning
     assert not house.repairs
     assert not house.bridge.faults.requests("GetPortfolio")
 

@@ -25,6 +25,7 @@ from keyservice.conflicts import CONFLICTS
 from keyservice.convergence import Convergence
 from keyservice.convergence_loop import ConvergenceLoop
 from keyservice.custody import Custody
+from keyservice.ending import Ending
 from keyservice.keyring import Keyring, open_keyring
 from keyservice.paging import PageTokens
 from keyservice.reinitialization import Reinitialization
@@ -35,7 +36,7 @@ from keyservice.v1.api_key_pb2 import ApiKey
 from keyservice.v1.client_pb2 import Client
 from keyservice.v1.key_service_pb2_grpc import KeyServiceStub
 from keyservice.verification import Verification
-from keyservice.watching import Watching
+from keyservice.watching import PATIENCE, Watching
 from servicekit import startup
 from servicekit.catalogue import Catalogue
 from servicekit.database.engine import Database
@@ -149,15 +150,21 @@ async def running(
     converge: Converge | None = None,
     master_key: SecretStr | None = None,
     loops: bool = False,
+    watch_patience: timedelta = PATIENCE,
+    **options: Any,
 ) -> AsyncIterator[KeyService]:
-    """KeyService on a database at head. Where it is given no bridge, none is there; nor are its loops, unasked."""
+    """KeyService on a database at head. Where it is given no bridge, none is there; nor are its loops, unasked.
+
+    ``options`` are those of its server.
+    """
     database = Database(DatabaseOptions(url=url, pool_size=pool_size), CONFLICTS)
     try:
         keyring = await open_keyring(database, [master_key or new_key()])
         stack = AsyncExitStack()
         to_bridge = connect_bridge(KeyServiceSettings(bridge_target=bridge_target))
         bridge = Bridge(await stack.enter_async_context(to_bridge))
-        watching = Watching(database)
+        ending = Ending()
+        watching = await stack.enter_async_context(Watching(database, ending, patience=watch_patience))
         registry = CollectorRegistry()
         convergence = Convergence(
             database,
@@ -184,7 +191,7 @@ async def running(
         use_cases = UseCases(
             clients=clients,
             custody=custody,
-            reinitialization=Reinitialization(database, convergence),
+            reinitialization=Reinitialization(database, convergence, ending),
             verification=Verification(database, bridge, convergence),
             watching=watching,
             balances=balances,
@@ -192,8 +199,8 @@ async def running(
         )
         servicer = KeyServicer(use_cases, CATALOGUE, PageTokens(keyring))
         contract = pb.DESCRIPTOR.services_by_name["KeyService"]
-        server = Server([Service(contract, servicer)], quick(), authorizer=Credulous())
-        watching.ends_with(server.draining)
+        server = Server([Service(contract, servicer)], quick(**options), authorizer=Credulous())
+        ending.begins_with(server.draining)
         await server.start()
         await server.set_serving()
         try:
