@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 XDIST ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check lint types format generate breaking lock migration catalogue bench crash dist clean
+.PHONY: help install run test check lint types format generate breaking lock migration catalogue bench crash chaos dist clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,10 @@ format: $(INSTALLED) ## Put code and protos into their form.
 
 crash: $(INSTALLED) ## Kill KeyService 100 times and PostgreSQL 10 times under load; nothing may be lost.
 	@GRPC_ENABLE_FORK_SUPPORT=0 $(RUN) tests.evidence.crash_safety --kills 100 --postgres-kills 10
+
+chaos: $(INSTALLED) ## Five random runs of changes and faults, then 10,000 keys after a killed bridge, timed.
+	@GRPC_ENABLE_FORK_SUPPORT=0 $(RUN) tests.evidence.fault_run --steps 500
+	@$(RUN) benchmarks.recovery
 
 lock: $(INSTALLED) ## Renew requirements.lock from pyproject.toml.
 	@$(BIN)/uv pip compile --quiet --upgrade --all-extras --universal --python-version 3.11 --generate-hashes \
