@@ -60,8 +60,10 @@ format: $(INSTALLED) ## Put code and protos into their form.
 crash: $(INSTALLED) ## Kill KeyService 100 times and PostgreSQL 10 times under load; nothing may be lost.
 	@GRPC_ENABLE_FORK_SUPPORT=0 $(RUN) tests.evidence.crash_safety --kills 100 --postgres-kills 10
 
-chaos: $(INSTALLED) ## Kill the bridge 200 times while orders are placed; none may be doubled or lost.
+chaos: $(INSTALLED) ## Kill the bridge while orders are placed, let random faults happen, and time its recovery.
 	@GRPC_ENABLE_FORK_SUPPORT=0 $(RUN) tests.evidence.order_kills --kills 200
+	@GRPC_ENABLE_FORK_SUPPORT=0 $(RUN) tests.evidence.fault_run --steps 500
+	@$(RUN) benchmarks.recovery
 
 lock: $(INSTALLED) ## Renew requirements.lock from pyproject.toml.
 	@$(BIN)/uv pip compile --quiet --upgrade --all-extras --universal --python-version 3.11 --generate-hashes \

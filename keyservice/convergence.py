@@ -9,6 +9,7 @@ inside a transaction.
 import asyncio
 import random
 from collections.abc import Coroutine, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Protocol, Self, TypeAlias, TypeVar
@@ -18,6 +19,7 @@ from keyservice import warnings
 from keyservice.attempts import Attempts
 from keyservice.bridge import Bridge
 from keyservice.bridge_records import Connector, Outcome, Permissions
+from keyservice.claims import LEASE, Claims
 from keyservice.credentials import from_columns
 from keyservice.deadlines import time_for_bridge
 from keyservice.enums import BridgeReason, BridgeState
@@ -36,12 +38,11 @@ T = TypeVar("T")
 Within: TypeAlias = float | None
 """How many seconds a caller has left; None when there is no end."""
 
-# How long after its time is up whoever holds a claim may take to say what came of it.
-_SLACK = timedelta(seconds=5)
 # For the outcome of an attempt, once its time is up.
 _GRACE = timedelta(seconds=1)
 _FIRST_PAUSE = timedelta(seconds=1)
 _LONGEST_PAUSE = timedelta(seconds=60)
+_ALWAYS_ROOM: AbstractContextManager[None] = nullcontext()
 _UNREADABLE = Outcome(BridgeReason.KEY_UNREADABLE, code="NOT_SENT")
 
 _log = logs.get(__name__)
@@ -110,12 +111,9 @@ class Convergence:
         self._watchers = watchers
         self._attempts = attempts
         self._results = Results(database)
+        self._claims = Claims(database)
         self.inline_wait = inline_wait
         self.bridge_timeout = bridge_timeout
-        self.inline_lease = inline_wait + _SLACK
-        """For how long a change of a key claims the revision that it draws."""
-        self.lease = bridge_timeout + _SLACK
-        """For how long the loop claims one."""
         self.due = asyncio.Event()
         """Set when something has become due, for a loop that sleeps."""
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -148,7 +146,7 @@ class Convergence:
     async def retry(self, caller: Caller, key: ApiKey, within: Within) -> Tried | None:
         """Converge a key now, whatever its state; None while somebody else is at it."""
         async with self._database.autocommit() as connection:
-            claimed = await store.claim(connection, caller, key.id, lease=self.inline_lease)
+            claimed = await store.claim(connection, caller, key.id, lease=LEASE)
         return await self.at_once(caller, claimed.key, within) if claimed else None
 
     async def repair(
@@ -160,24 +158,31 @@ class Convergence:
     ) -> ApiKey:
         """Take a key that the bridge was seen not to hold to it, unless somebody does already."""
         async with self._database.autocommit() as connection:
-            claimed = await store.claim(
-                connection, caller, key.id, lease=timeout + _SLACK, revision=key.revision
-            )
+            claimed = await store.claim(connection, caller, key.id, lease=LEASE, revision=key.revision)
         if claimed is None:
             return key
         errand = Errand(claimed.key, claimed.seals, caller=caller)
         return await _result_of(self.start(self.converge(errand, timeout)), timeout) or claimed.key
 
-    async def converge(self, errand: Errand, wait: timedelta) -> ApiKey | None:
-        """Make the bridge match a key that is claimed; the key as it then is, None if it has changed meanwhile."""
-        outcome = await self._ask(errand, wait)
-        if outcome.stale:
-            errand, outcome = await self._ask_anew(errand, outcome, wait)
-        key = errand.key
-        self._attempts.note(key, outcome)
-        if outcome.permissions is not None:
-            await self.keep_permissions(key, outcome.permissions)
-        now = await self._results.write(_result(key, outcome), urgent=errand.urgent)
+    async def converge(
+        self, errand: Errand, wait: timedelta, room: AbstractContextManager[None] = _ALWAYS_ROOM
+    ) -> ApiKey | None:
+        """Make the bridge match a key that is claimed; the key as it then is, None if it has changed meanwhile.
+
+        The ``room`` is left when the bridge has answered.
+        """
+        with self._claims.held(errand.key):
+            with room:
+                outcome = await self._ask(errand, wait)
+                if outcome.stale:
+                    errand, outcome = await self._ask_anew(errand, outcome, wait)
+            key = errand.key
+            self._attempts.note(key, outcome)
+            if outcome.permissions is not None:
+                await self.keep_permissions(key, outcome.permissions)
+            now = await self._results.write(_result(key, outcome), urgent=errand.urgent)
+            if now is None and key.wanted and outcome.ok:
+                await self._doubt_removal(key)
         self._watchers.tell(key.id)
         return now
 
@@ -208,17 +213,17 @@ class Convergence:
         self.due.set()
 
     async def __aenter__(self) -> Self:
+        self._renewal = asyncio.create_task(self._claims.run())
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         """Wait for what was begun; what takes longer is left to another replica, or to the next start."""
-        if not self._tasks:
-            return
-        _, late = await asyncio.wait(self._tasks, timeout=(self.inline_wait + _GRACE).total_seconds())
+        grace = (self.inline_wait + _GRACE).total_seconds()
+        late = (await asyncio.wait(self._tasks, timeout=grace))[1] if self._tasks else set()
+        self._renewal.cancel()
         for task in late:
             task.cancel()
-        if late:
-            await asyncio.wait(late)
+        await asyncio.wait({self._renewal, *late})
 
     async def _inline(self, errand: Errand, wait: timedelta) -> ApiKey:
         """The key was stored: whatever fails from here on, its caller is told so and no more."""
@@ -259,14 +264,23 @@ class Convergence:
             # Another key has its connector by now, so it is gone; or it has changed, and this says nothing of it.
             return errand, refused if key.wanted else Outcome()
         async with self._database.autocommit() as connection:
-            claimed = await store.claim(connection, errand.caller, key.id, lease=wait + _SLACK)
+            claimed = await store.claim(connection, errand.caller, key.id, lease=LEASE)
         if claimed is None:
             return errand, refused
         self._attempts.note(key, refused)
         renewed = replace(errand, key=claimed.key, seals=claimed.seals, absence=None)
         if claimed.key.secret_version != key.secret_version:
             renewed = replace(renewed, credentials=None)
-        return renewed, await self._ask(renewed, wait)
+        with self._claims.held(renewed.key):
+            return renewed, await self._ask(renewed, wait)
+
+    async def _doubt_removal(self, key: ApiKey) -> None:
+        """The key was changed while its push was on the way. If it was removed, that was perhaps from another run of
+        the bridge than the one that has taken the push, so that it is to be removed again.
+        """
+        async with self._database.autocommit() as connection:
+            if await store.doubt_removal(connection, key):
+                self.due.set()
 
     async def _renewed(self, key: ApiKey) -> bool:
         async def work(connection: Connection) -> bool:

@@ -5,10 +5,12 @@ bound is also the pace of a bridge's restart: interactive calls go on beside it.
 """
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Never
 
+from keyservice.claims import LEASE
 from keyservice.convergence import Convergence, Errand
 from keyservice.store import convergence as store
 from servicekit import logs
@@ -17,6 +19,8 @@ from servicekit.errors import KeybridgeError
 
 # What becomes due by the clock, or in another replica, is noticed so soon.
 _POLL = timedelta(seconds=0.5)
+# So many times what may be asked at once; only a database that is slow to take answers comes near it.
+_MOST_BEGUN = 8
 
 _log = logs.get(__name__)
 
@@ -28,7 +32,10 @@ class ConvergenceLoop:
         self._database = database
         self._convergence = convergence
         self._at_once = at_once
-        self._running = 0
+        self._asking = 0
+        """About how many keys the bridge is being asked."""
+        self._begun = 0
+        """The same with those of which it has answered, and the answer is not stored yet."""
         self._more = False
         """Whether more may be due than there was room for."""
 
@@ -47,7 +54,7 @@ class ConvergenceLoop:
 
     async def once(self) -> int:
         """Begin with what is due and has room; says how much that was."""
-        room = self._at_once - self._running
+        room = min(self._at_once - self._asking, _MOST_BEGUN * self._at_once - self._begun)
         if room < (self._at_once + 1) // 2:
             # A claim is a statement: better one for many than one for each that ends.
             self._more = True
@@ -55,25 +62,32 @@ class ConvergenceLoop:
         # While nobody is there, what is not sent need not be on record each time.
         absence = self._convergence.absence
         async with self._database.autocommit() as connection:
-            claimed = await store.claim_due(
-                connection, limit=room, lease=self._convergence.lease, releases=absence is None
-            )
+            claimed = await store.claim_due(connection, limit=room, lease=LEASE, releases=absence is None)
         self._more = len(claimed) == room
         for each in claimed:
-            self._running += 1
+            self._asking += 1
+            self._begun += 1
             errand = Errand(each.key, each.seals, urgent=False, absence=absence)
             self._convergence.start(self._take(errand))
         return len(claimed)
 
     async def _take(self, errand: Errand) -> None:
         try:
-            await self._convergence.converge(errand, self._convergence.bridge_timeout)
+            await self._convergence.converge(errand, self._convergence.bridge_timeout, self._room())
         except KeybridgeError as error:
             # Its claim expires, and then it is due again.
             _log.warning(
                 "the outcome of an attempt was lost", api_key_id=str(errand.key.id), reason=error.reason
             )
         finally:
-            self._running -= 1
-            if self._more and self._running <= self._at_once // 2:
+            self._begun -= 1
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """Left as soon as the bridge has answered: what that means is written together with others, beside the next."""
+        try:
+            yield
+        finally:
+            self._asking -= 1
+            if self._more and self._asking <= self._at_once // 2:
                 self._convergence.due.set()

@@ -7,6 +7,7 @@ whether a request is a repetition are decided by the database's constraints, nev
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
+from keyservice.claims import LEASE
 from keyservice.convergence import Convergence, Tried, Within
 from keyservice.credentials import columns, hint
 from keyservice.enums import Environment
@@ -70,7 +71,6 @@ class Custody:
         self._database = database
         self._keyring = keyring
         self._convergence = convergence
-        self._lease = convergence.inline_lease
         self._catalogue = catalogue
         self._erase_at_once = erase_at_once
 
@@ -83,7 +83,7 @@ class Custody:
         new = NewKey(key_id, order.client_id, order.exchange, order.label, order.environment, secrets)
         wanted = claim(self._keyring, caller, repetition)
         async with self._database.autocommit() as connection:
-            added = await additions.add(connection, new, caller, wanted, self._lease)
+            added = await additions.add(connection, new, caller, wanted, LEASE)
             first = await requests.first_result(connection, wanted) if wanted and not added else None
         if added:
             return await self._convergence.at_once(
@@ -109,7 +109,7 @@ class Custody:
                 key.exchange, credentials, key.client_id, key_id, version=key.secret_version + 1
             )
             rotated = await api_keys.replace_secrets(
-                connection, key_id, secrets, expected_version=key.secret_version, lease=self._lease
+                connection, key_id, secrets, expected_version=key.secret_version, lease=LEASE
             )
             if rotated is None:
                 raise Aborted("The key was changed by someone else at the same time; try again.")
@@ -138,9 +138,7 @@ class Custody:
             if changes.label is not None and changes.label != key.label:
                 key = await api_keys.rename(connection, key_id, changes.label)
             if changes.disabled is not None and changes.disabled != key.disabled:
-                key = await api_keys.set_disabled(
-                    connection, key_id, disabled=changes.disabled, lease=self._lease
-                )
+                key = await api_keys.set_disabled(connection, key_id, disabled=changes.disabled, lease=LEASE)
             if key is not before:
                 await audit.record(
                     connection, caller, "UpdateApiKey", client_id=key.client_id, api_key_id=key_id
@@ -158,7 +156,7 @@ class Custody:
             _, key = await _lock(connection, key_id, caller)
             if key.deleted_at is not None:
                 return key
-            key = await api_keys.delete(connection, key_id, erase=self._erase_at_once, lease=self._lease)
+            key = await api_keys.delete(connection, key_id, erase=self._erase_at_once, lease=LEASE)
             await audit.record(connection, caller, "DeleteApiKey", client_id=key.client_id, api_key_id=key_id)
         return (await self._convergence.at_once(caller, key, within)).key
 
@@ -177,7 +175,7 @@ class Custody:
                 raise FailedPrecondition(
                     "The client of this key is deleted; bring the client back first.", reason="CLIENT_DELETED"
                 )
-            key = await api_keys.undelete(connection, key_id, lease=self._lease)
+            key = await api_keys.undelete(connection, key_id, lease=LEASE)
             await audit.record(
                 connection, caller, "UndeleteApiKey", client_id=key.client_id, api_key_id=key_id
             )

@@ -6,7 +6,7 @@ are then written one by one.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
 from uuid import UUID
@@ -18,11 +18,13 @@ from sqlalchemy import (
     Text,
     Update,
     Uuid,
+    and_,
     bindparam,
     case,
     cast,
     column,
     func,
+    literal,
     or_,
     select,
     update,
@@ -119,6 +121,29 @@ async def claim(
     return _claimed(tuple(row)) if row else None
 
 
+async def prolong(
+    connection: AsyncConnection, claims: Sequence[tuple[UUID, datetime | None]], *, lease: timedelta
+) -> None:
+    """Move on the end of claims, by key and time, under which somebody is still at work."""
+    given = (
+        func.unnest(
+            literal([key_id for key_id, _ in claims], ARRAY(Uuid)),
+            literal([at for _, at in claims], ARRAY(TIMESTAMP(timezone=True))),
+        )
+        .table_valued(column("id", Uuid), column("at", TIMESTAMP(timezone=True)), name="given")
+        .render_derived()
+    )
+    held = (
+        select(_table.id)
+        .join(given, and_(_table.id == given.c.id, _table.last_attempt_at == given.c.at))
+        .where(WAITS, _table.bridge_reason.is_(None))
+        .with_for_update(of=_table, skip_locked=True)
+        .cte("held")
+    )
+    statement = update(_table).where(_table.id == held.c.id)
+    await connection.execute(statement.values(next_attempt_at=CLOCK + literal(lease, Interval), **UNCHANGED))
+
+
 async def read_seals(reads: Reads, key: ApiKey) -> Seals | None:
     """What is sealed of a key at the revision that it has here; None if it has another one by now."""
     row = await reads.first(_prepared_seals(), {"id": key.id, "revision": key.revision})
@@ -165,6 +190,21 @@ async def renew(connection: AsyncConnection, key: ApiKey) -> bool:
         update(_table)
         .where(_table.id == key.id, _table.revision == key.revision, or_(~_table.is_deleted, ~taken_over))
         .values(revision=models.key_revisions.next_value(), **due(), **UNCHANGED)
+        .returning(_table.id)
+    )
+    return (await connection.execute(statement)).one_or_none() is not None
+
+
+async def doubt_removal(connection: AsyncConnection, key: ApiKey) -> bool:
+    """Make a removal due once more that was acknowledged for a later revision than the key has here; says whether."""
+    statement = (
+        update(_table)
+        .where(
+            _table.id == key.id,
+            _table.revision > key.revision,
+            _table.bridge_state == BridgeState.REMOVED,
+        )
+        .values(bridge_state=BridgeState.REMOVING, **due(), **UNCHANGED)
         .returning(_table.id)
     )
     return (await connection.execute(statement)).one_or_none() is not None

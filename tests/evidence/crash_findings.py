@@ -95,10 +95,10 @@ def _compare_content(found: Findings, key: Key, row: Row, keyring: Keyring) -> N
     except KeyUnreadable:
         found.keys_unreadable += 1
         return
-    found.contents_wrong += values not in [_columns(each) for each in key.contents]
+    found.contents_wrong += values not in [columns_of(each) for each in key.contents]
 
 
-def _columns(credentials: Credentials) -> dict[str, bytes]:
+def columns_of(credentials: Credentials) -> dict[str, bytes]:
     values: dict[str, Any] = {
         "api_key": credentials.api_key.encode(),
         "api_secret": credentials.api_secret.encode(),

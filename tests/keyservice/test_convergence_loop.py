@@ -8,7 +8,10 @@ from typing import Any
 
 import grpc
 import pytest
+from sqlalchemy import text
 
+from bridgeservice.v1 import trading_bridge_pb2 as bridge_pb
+from keyservice.convergence_loop import ConvergenceLoop
 from keyservice.store.convergence import claim_due
 from keyservice.v1 import bridge_status_pb2 as status
 from keyservice.v1 import key_service_pb2 as pb
@@ -16,6 +19,7 @@ from keyservice.v1.api_key_pb2 import ApiKey
 from keyservice.v1.client_pb2 import Client
 from servicekit.database.url import DatabaseUrl
 from servicekit.errors import FailedPrecondition
+from servicekit.rpc.call import Call
 from tests.support.bridges import RunningBridge, refuses, running_bridge
 from tests.support.key_service import KeyService, key_request, new_credentials, refusal, running
 from tests.support.probe import eventually
@@ -144,6 +148,31 @@ async def test_two_who_claim_at_the_same_moment_get_different_keys_and_do_not_wa
     assert len({claimed.key.id for claimed in (*first, *second)}) == 4
 
 
+async def test_a_key_whose_outcome_has_to_wait_keeps_no_other_one_from_the_bridge(
+    database_url: DatabaseUrl, bridge: RunningBridge
+) -> None:
+    async with running(database_url, bridge_target=bridge.target) as service:
+        client = await service.add_client()
+        keys = [await service.add_key(client, label=label) for label in "ab"]
+        bridge.faults.seen.clear()
+        await service.sql(
+            "UPDATE exchange_api_keys SET bridge_state = 'pending', next_attempt_at = now(), attempt_count = 0"
+        )
+        loop = ConvergenceLoop(service.database, service.convergence, at_once=1)
+        assert await loop.once() == 1
+        async with service.database.transaction() as connection:
+            await connection.execute(text("SELECT FROM exchange_api_keys WHERE attempt_count > 0 FOR UPDATE"))
+            await eventually(lambda: len(bridge.faults.seen) == 1, "the bridge has the first key")
+            async with asyncio.timeout(10):
+                while not await loop.once():  # noqa: ASYNC110 - the answer is on its way
+                    await asyncio.sleep(0.01)
+            await eventually(lambda: len(bridge.faults.seen) == 2, "the bridge has the second key")
+        async with asyncio.timeout(10):
+            for key in keys:
+                while not (await service.get_key(key)).trading_bridge_configured:  # noqa: ASYNC110 - asked for
+                    await asyncio.sleep(0.01)
+
+
 async def test_the_claim_of_someone_who_died_is_taken_over(
     service: KeyService, client: Client, bridge: RunningBridge
 ) -> None:
@@ -155,6 +184,26 @@ async def test_the_claim_of_someone_who_died_is_taken_over(
     await bridge.running.remove(key.connector_name, key.revision, account_name=f"client_{client.id}")
     await service.sql("UPDATE exchange_api_keys SET revision = nextval('key_revisions')")
     await holds(bridge, service)
+
+
+async def test_what_a_run_of_the_bridge_takes_that_has_not_heard_of_the_removal_is_removed_again(
+    service: KeyService, client: Client, bridge: RunningBridge
+) -> None:
+    key = await service.add_key(client)
+
+    async def overtaken(_request: Any, _call: Call) -> None:
+        """While the push is on its way the key is deleted, and another run of the bridge acknowledges that."""
+        bridge.faults.clear()
+        bridge.faults.answers["RemoveConnector"] = bridge_pb.RemoveConnectorResponse()
+        deleted = await service.delete_key(key)
+        assert deleted.bridge_status.state == status.BRIDGE_STATE_REMOVED
+        bridge.faults.clear()
+
+    bridge.faults.before["AddConnector"] = overtaken
+    await service.rotate_key(key)
+    await holds(bridge, service)
+    assert not bridge.held()
+    assert (await service.get_key(key)).bridge_status.state == status.BRIDGE_STATE_REMOVED
 
 
 async def test_what_cannot_succeed_is_not_tried_again_until_it_is_asked_for(

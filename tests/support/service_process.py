@@ -22,7 +22,7 @@ import pytest
 
 from keyservice.sealing import MasterKey
 from servicekit.database.url import DatabaseUrl
-from servicekit.process import READY_VARIABLE
+from servicekit.process import LIFELINE_VARIABLE, READY_VARIABLE
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0
@@ -41,6 +41,8 @@ class ServiceProcess:
     ) -> None:
         self.module = module
         self._ready, ready = os.pipe()
+        # So that it ends with whoever started it, also when that one is killed.
+        lifeline, self._lifeline = os.pipe()
         self._address = ""
         self._read = bytearray()
         self.process = subprocess.Popen(
@@ -49,9 +51,10 @@ class ServiceProcess:
                 **_inherited(measured=measured),
                 "PYTHONPATH": str(path),
                 READY_VARIABLE: str(ready),
+                LIFELINE_VARIABLE: str(lifeline),
                 **environ,
             },
-            pass_fds=(ready,),
+            pass_fds=(ready, lifeline),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -59,6 +62,7 @@ class ServiceProcess:
             start_new_session=True,
         )
         os.close(ready)
+        os.close(lifeline)
         self._reader = threading.Thread(target=self._read_errors, daemon=True)
         self._reader.start()
 
@@ -129,8 +133,10 @@ class ServiceProcess:
         for pipe in (self.process.stdout, self.process.stderr):
             assert pipe is not None
             pipe.close()
-        if self._ready >= 0:
-            os.close(self._ready)
+        for fd in (self._ready, self._lifeline):
+            if fd >= 0:
+                os.close(fd)
+        self._ready = self._lifeline = -1
 
     def _read_errors(self) -> None:
         assert self.process.stderr is not None
@@ -152,9 +158,11 @@ def service_processes() -> Iterator[StartService]:
         started.append(ServiceProcess(module, *argv, **{**listen, **options}))
         return started[-1]
 
-    yield start
-    for process in started:
-        process.close()
+    try:
+        yield start
+    finally:
+        for process in started:
+            process.close()
 
 
 @pytest.fixture

@@ -124,15 +124,19 @@ class Stage:
 
 
 async def held_by(bridge: ServiceProcess) -> Held:
+    held: dict[tuple[str, str], int] = {}
+    request = bridge_pb.ListAccountsRequest(page_size=1000)
     async with plain_channel(bridge.port) as channel:
         stub = TradingBridgeStub(channel)
-        answer = await stub.ListAccounts(bridge_pb.ListAccountsRequest(page_size=1000), timeout=PATIENCE)
-    assert not answer.next_page_token
-    return {
-        (account.account_name, each.connector_name): each.revision
-        for account in answer.accounts
-        for each in account.connectors
-    }
+        while True:
+            page = await stub.ListAccounts(request, timeout=PATIENCE)
+            for account in page.accounts:
+                held |= {
+                    (account.account_name, each.connector_name): each.revision for each in account.connectors
+                }
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return held
 
 
 async def until_reachable(stub: "KeyServiceAsyncStub") -> None:

@@ -15,6 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from bridgeservice.v1 import trading_bridge_pb2 as bridge_pb
+from keyservice.claims import LEASE
 from keyservice.keyring import open_keyring
 from servicekit.database.url import DatabaseUrl
 from tests.services.convergence.stage import BRIDGE_TIMEOUT, LOOKS, Stage
@@ -28,8 +29,6 @@ AT_ONCE = 8
 KEYS, CLIENTS = 240, 12
 # So slow that no replica can do all the work before the others have looked for any.
 SECONDS_EACH = 0.1
-# How long a claim of the loop holds: the bridge's time, and the slack to say what came of it.
-LEASE = BRIDGE_TIMEOUT + 5.0
 
 Place = tuple[str, str]
 
@@ -123,7 +122,7 @@ async def test_what_a_killed_replica_had_begun_is_taken_over_when_its_claims_exp
     victim.process.kill()
     await asyncio.to_thread(victim.status)
     released.set()
-    await house.stage.until_matched(LEASE + LOOKS)
+    await house.stage.until_matched(LEASE.total_seconds() + LOOKS)
 
     pushes = by_place(house.pushes)
     taken_over = {name: each for name, each in pushes.items() if len({push.peer for push in each}) > 1}

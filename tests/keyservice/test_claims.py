@@ -1,0 +1,107 @@
+"""A claim is renewed while its holder is at work, so that it can be short."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from keyservice import claims
+from keyservice.claims import LEASE, Claims
+from keyservice.records import ApiKey, Caller
+from keyservice.store import convergence as store
+from keyservice.v1.client_pb2 import Client
+from servicekit.database.url import DatabaseUrl
+from tests.support.bridges import RunningBridge, running_bridge, waits_for
+from tests.support.key_service import KeyService, running
+from tests.support.probe import eventually
+
+AT_ONCE = timedelta(0)
+PATIENCE = timedelta(seconds=10)
+UNTIL = "SELECT next_attempt_at FROM exchange_api_keys"
+
+
+@pytest.fixture
+async def bridge() -> AsyncIterator[RunningBridge]:
+    async with running_bridge() as bridge:
+        yield bridge
+
+
+@pytest.fixture
+async def claimed(service: KeyService, client: Client) -> ApiKey:
+    """A key that waits for the bridge, claimed a while ago: the claim is about to expire."""
+    key_id = UUID((await service.add_key(client)).id)
+    await service.sql(
+        "UPDATE exchange_api_keys SET next_attempt_at = now() - interval '1 second', bridge_reason = NULL"
+    )
+    return await service.custody.get(Caller("a test"), key_id)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Claims are renewed as soon as they are held."""
+    monkeypatch.setattr(claims, "EVERY", AT_ONCE)
+
+
+async def is_due(service: KeyService) -> bool:
+    async with service.database.autocommit() as connection:
+        return bool(await store.claim_due(connection, limit=1, lease=LEASE, releases=True))
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_somebody_is_at_work_on_is_nobody_elses(service: KeyService, claimed: ApiKey) -> None:
+    held = Claims(service.database)
+    with held.held(claimed):
+        await held.renew()
+        assert not await is_due(service)
+        [row] = await service.sql(UNTIL)
+        left = row.next_attempt_at - datetime.now(UTC)
+        assert LEASE / 2 < left <= LEASE
+    await service.sql("UPDATE exchange_api_keys SET next_attempt_at = now() - interval '1 second'")
+    await held.renew()
+    assert await is_due(service)
+
+
+async def test_a_claim_that_is_new_is_left_alone(service: KeyService, claimed: ApiKey) -> None:
+    held = Claims(service.database)
+    with held.held(claimed):
+        await held.renew()
+        assert await is_due(service)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        "last_attempt_at = now()",  # somebody else has claimed it
+        "bridge_reason = 'bridge_unavailable'",  # what came of it is written
+        "bridge_state = 'configured'",
+    ],
+)
+async def test_a_claim_that_is_over_is_not_renewed(
+    service: KeyService, claimed: ApiKey, meanwhile: str
+) -> None:
+    await service.sql(f"UPDATE exchange_api_keys SET {meanwhile}")  # noqa: S608 - ours
+    [before] = await service.sql("SELECT * FROM exchange_api_keys")
+    held = Claims(service.database)
+    with held.held(claimed):
+        await held.renew()
+    assert await service.sql("SELECT * FROM exchange_api_keys") == [before]
+
+
+async def test_a_push_is_claimed_for_as_long_as_it_takes(
+    database_url: DatabaseUrl, bridge: RunningBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "EVERY", timedelta(seconds=0.1))
+    go_on = asyncio.Event()
+    bridge.faults.before["AddConnector"] = waits_for(go_on)
+    async with running(database_url, bridge_target=bridge.target, bridge_wait=PATIENCE) as service:
+        adding = asyncio.create_task(service.add_key(await service.add_client()))
+        await eventually(lambda: bool(bridge.faults.requests("AddConnector")), "the bridge is asked")
+        [first] = await service.sql(UNTIL)
+        async with asyncio.timeout(PATIENCE.total_seconds()):
+            while await service.sql(UNTIL) == [first]:  # noqa: ASYNC110 - the database has no event of ours
+                await asyncio.sleep(0.02)
+        go_on.set()
+        assert (await adding).trading_bridge_configured
