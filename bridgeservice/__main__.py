@@ -109,7 +109,7 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
         prices = Prices(calls, flights)
         portfolios = Portfolios(accounts, Readings(sessions, flights), prices)
         journal = Journal(database)
-        work = await stack.enter_async_context(Work(settings.exchange_timeout))
+        work = await stack.enter_async_context(Work(settings.request_timeout))
         risk = Risk(database, Worth(prices), Breaches(metrics.registry))
         order_metrics = OrderMetrics(metrics.registry)
         sending = Sending(journal, sessions, order_metrics, work, timeout=settings.exchange_timeout)

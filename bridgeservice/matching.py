@@ -1,15 +1,16 @@
 """Which of an exchange's orders is ours, where it can't be asked by an id of ours.
 
-Orders that are alike in all that an exchange tells are interchangeable: where there are as many there as we have sent,
-each is one of ours, and in which order they are told apart makes no difference to anybody.
+Orders that are alike in all that an exchange tells are interchangeable: where as many are there as we have sent, each
+is one of ours, and in which order they are told apart makes no difference to anybody.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from operator import attrgetter
 from typing import Final
+from uuid import UUID
 
 from bridgeservice.exchanges.orders import ExchangeOrder
 from bridgeservice.order_records import Order, Twin
@@ -29,7 +30,7 @@ class Match:
 def match(
     order: Order, twins: Sequence[Twin], candidates: Sequence[ExchangeOrder], *, longest_sending: timedelta
 ) -> Match:
-    """Ours among the candidates, which nobody else is known to be.
+    """Ours among the candidates, of which nobody else is known to be one.
 
     ``twins`` are our orders that look like this one and may be any of them, this one included.
     """
@@ -37,21 +38,20 @@ def match(
         # It went with the order, and exchanges that take one list it.
         own = [each for each in candidates if each.client_order_id == order.client_order_id]
         return Match(own[0] if own else None)
-    alike = [each for each in candidates if looks_like(order, each, longest_sending)]
-    if not alike:
+    alike = [each for each in candidates if looks_like(order, each)]
+    ours, theirs = _related(order, twins, alike, longest_sending)
+    if not theirs:
         return Match()
-    alike.sort(key=lambda each: (each.time or order.created_at, each.id))
-    ranked = [twin.id for twin in sorted(twins, key=attrgetter("created_at", "id"))]
-    if len(alike) > len(ranked) or order.id not in ranked:
+    pairs = _paired(ours, theirs, longest_sending)
+    if len(theirs) > len(pairs):
         return Match(certain=False)  # somebody else makes such orders too
-    if len(alike) < len(ranked) and not all(twin.overdue for twin in twins):
+    if len(pairs) < len(ours) and not all(twin.overdue for twin in ours):
         return Match(certain=False)  # some of ours are not there yet, and it is not known which
-    rank = ranked.index(order.id)
-    return Match(alike[rank] if rank < len(alike) else None)
+    return Match(pairs.get(order.id))
 
 
-def looks_like(order: Order, other: ExchangeOrder, longest_sending: timedelta) -> bool:
-    """Whether nothing that the exchange tells of the other one speaks against its being this one."""
+def looks_like(order: Order, other: ExchangeOrder) -> bool:
+    """Whether nothing that the exchange tells of the other one but its time speaks against its being this one."""
     if (other.symbol, other.side) != (order.symbol, order.side):
         return False
     if other.type not in (None, order.type):
@@ -60,9 +60,49 @@ def looks_like(order: Order, other: ExchangeOrder, longest_sending: timedelta) -
         return False
     if other.filled and Decimal(other.filled) > order.amount:
         return False
-    if order.price is not None and other.price and Decimal(other.price) != order.price:
-        return False
-    if other.time is None:
-        return True
-    earliest = order.created_at - CLOCKS_DIFFER
-    return earliest <= other.time <= order.created_at + longest_sending + CLOCKS_DIFFER
+    return order.price is None or not other.price or Decimal(other.price) == order.price
+
+
+def span(created_at: datetime, longest_sending: timedelta) -> tuple[datetime, datetime]:
+    """When an order can have been made by its exchange's clock."""
+    return created_at - CLOCKS_DIFFER, created_at + longest_sending + CLOCKS_DIFFER
+
+
+def _related(
+    order: Order, twins: Sequence[Twin], alike: Sequence[ExchangeOrder], longest_sending: timedelta
+) -> tuple[list[Twin], list[ExchangeOrder]]:
+    """Those of which one may be the order, the twins that may be one of these, and so on: whoever decides on one of
+    them has to decide on all of them. Each by time.
+    """
+    ours = [twin for twin in twins if twin.id == order.id]
+    theirs: list[ExchangeOrder] = []
+    while True:
+        near = [each for each in alike if any(_can_be(twin, each, longest_sending) for twin in ours)]
+        kin = [
+            twin
+            for twin in twins
+            if twin in ours or any(_can_be(twin, each, longest_sending) for each in near)
+        ]
+        if len(near) == len(theirs) and len(kin) == len(ours):
+            break
+        ours, theirs = kin, near
+    ours.sort(key=attrgetter("created_at", "id"))
+    theirs.sort(key=lambda each: (each.time or order.created_at, each.id))
+    return ours, theirs
+
+
+def _paired(
+    ours: Sequence[Twin], theirs: Sequence[ExchangeOrder], longest_sending: timedelta
+) -> dict[UUID, ExchangeOrder]:
+    """Each of theirs with the first of ours that it can be. All spans are equally long, so no other way pairs more."""
+    pairs: dict[UUID, ExchangeOrder] = {}
+    for each in theirs:
+        free = (twin.id for twin in ours if twin.id not in pairs and _can_be(twin, each, longest_sending))
+        if (first := next(free, None)) is not None:
+            pairs[first] = each
+    return pairs
+
+
+def _can_be(twin: Twin, other: ExchangeOrder, longest_sending: timedelta) -> bool:
+    earliest, latest = span(twin.created_at, longest_sending)
+    return other.time is None or earliest <= other.time <= latest

@@ -81,7 +81,8 @@ class Resolution:
         elif match.certain:
             outcome = self._missed(claimed)
         else:
-            outcome = Outcome(OrderState.UNKNOWN, AMBIGUOUS, _pause(claimed))
+            reason = AMBIGUOUS if before.exchange_order_id is None else before.reason
+            outcome = Outcome(OrderState.UNKNOWN, reason, _pause(claimed))
         now = await self._journal.write(before, outcome)
         if now.settled:
             self._metrics.resolved(now)

@@ -1,6 +1,6 @@
 """Looking for an order at its exchange: by an id where it can be asked so, else among what is open and was filled."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal, localcontext
 from typing import Final
@@ -10,8 +10,8 @@ from bridgeservice.enums import OrderState
 from bridgeservice.exchanges.exchange import Session
 from bridgeservice.exchanges.orders import ExchangeOrder, ExchangeTrade, Reference
 from bridgeservice.journal import Journal
-from bridgeservice.matching import CLOCKS_DIFFER, Match, match
-from bridgeservice.order_records import Order
+from bridgeservice.matching import Match, match, span
+from bridgeservice.order_records import Order, Twin
 from bridgeservice.records import Connector
 from bridgeservice.sessions import Sessions
 from servicekit.errors import FailedPrecondition
@@ -40,25 +40,34 @@ class Search:
     async def find(self, order: Order, connector: Connector) -> Match:
         """The order as it is now, or that there is none, as far as the exchange says so."""
         reference = order.reference
-        if reference.id or reference.client_order_id:
+        if reference.id:
+            answer = await self._asked(reference, connector)
+            return Match(answer, certain=answer is not None)  # it was there once
+        if reference.client_order_id:
             try:
                 return Match(await self._sessions.ask(connector, lambda session: session.order(reference)))
             except FailedPrecondition as error:
                 if error.reason != _NOT_SUPPORTED:
                     raise
-        candidates = await self._candidates(order, connector)
+        twins, _ = await self._journal.rivals(order, (), self._settled_after)
+        candidates = await self._candidates(order, twins, connector)
         twins, taken = await self._journal.rivals(order, candidates.keys(), self._settled_after)
         free = [each for each in candidates.values() if each.id not in taken]
         return match(order, twins, free, longest_sending=self._longest_sending)
 
-    async def _candidates(self, order: Order, connector: Connector) -> Mapping[str, ExchangeOrder]:
-        """By id what waits on the order's market, and what was filled since it may have been sent.
+    async def _candidates(
+        self, order: Order, twins: Sequence[Twin], connector: Connector
+    ) -> Mapping[str, ExchangeOrder]:
+        """By id what waits on the order's market, and what was filled when it or one like it may have been sent.
 
         Asked in this order, so that what is filled in between is among the fills.
         """
+        made = [order.created_at, *(twin.created_at for twin in twins)]
+        spans = [span(each, self._longest_sending) for each in made]
+        since, until = min(spans)[0], max(spans)[1]
         waiting = await self._sessions.ask(connector, lambda session: session.open_orders(order.symbol))
         found = {each.id: each for each in waiting}
-        fills = [each for each in await self._fills(order, connector) if each.side is order.side]
+        fills = await self._fills(order, connector, since, until)
         ids = {each.order_id for each in fills} - found.keys() - {""}
         if ids:
             _, taken = await self._journal.rivals(order, ids, self._settled_after)
@@ -67,10 +76,10 @@ class Search:
                 found[order_id] = await self._filled(order, of_it, connector)
         return found
 
-    async def _fills(self, order: Order, connector: Connector) -> Collection[ExchangeTrade]:
-        """Those on the order's market within the time in which it may have been sent."""
-        since = order.created_at - CLOCKS_DIFFER
-        until = order.created_at + self._longest_sending + CLOCKS_DIFFER
+    async def _fills(
+        self, order: Order, connector: Connector, since: datetime, until: datetime
+    ) -> Sequence[ExchangeTrade]:
+        """Those on the order's market and side within this time."""
         found: dict[str, ExchangeTrade] = {}
         while since <= until:
 
@@ -85,18 +94,13 @@ class Search:
             # A page that is full may have been cut between two fills of the same moment.
             is_cut = len(page) == _MOST_TRADES and len(found) > known
             since = page[-1].time + (timedelta(0) if is_cut else _A_MOMENT)
-        return found.values()
+        return [each for each in found.values() if each.side is order.side]
 
     async def _filled(self, order: Order, fills: list[ExchangeTrade], connector: Connector) -> ExchangeOrder:
         """The order of some fills; made of them where the exchange can't be asked for it."""
         order_id = fills[0].order_id
         reference = Reference(order.symbol, order_id, sent_at=order.created_at)
-        try:
-            answer = await self._sessions.ask(connector, lambda session: session.order(reference))
-        except FailedPrecondition as error:
-            if error.reason != _NOT_SUPPORTED:
-                raise
-            answer = None
+        answer = await self._asked(reference, connector)
         if answer is not None:
             return answer
         with localcontext(EXACT):
@@ -110,3 +114,12 @@ class Search:
             filled=plain(filled),
             time=fills[0].time,
         )
+
+    async def _asked(self, reference: Reference, connector: Connector) -> ExchangeOrder | None:
+        """The order with an id of the exchange's; None also where it can't be asked for one."""
+        try:
+            return await self._sessions.ask(connector, lambda session: session.order(reference))
+        except FailedPrecondition as error:
+            if error.reason != _NOT_SUPPORTED:
+                raise
+            return None

@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from bridgeservice.enums import OrderSide, OrderState
+from bridgeservice.store import order_claims
 from bridgeservice.v1.order_pb2 import ORDER_TYPE_MARKET, TIME_IN_FORCE_IOC, Order
 from servicekit.database.engine import Database
+from servicekit.errors import Unavailable
 from tests.support.bridge_service import connector_request
 from tests.support.fake_orders import Fault
 from tests.support.orders import limit
@@ -164,6 +167,26 @@ class TestByItsLooks:
         assert (await nameless.get(orders[1])).reason == "NOT_PLACED"
         assert len(nameless.book.placed) == 1
 
+    async def test_where_no_order_can_be_asked_for_what_was_filled_whole_is_found_by_its_fills(
+        self, nameless: Trader
+    ) -> None:
+        nameless.book.tells_single_orders = False
+        order = await unknown(nameless)
+        nameless.book.fill("1")
+        found = await nameless.look(order)
+        assert (state(found), found.exchange_order_id, found.filled) == ("FILLED", "1", "0.50")
+
+    async def test_and_of_what_was_filled_in_part_it_is_not_known_whether_the_rest_is_over(
+        self, nameless: Trader
+    ) -> None:
+        nameless.book.tells_single_orders = False
+        order = await unknown(nameless)
+        nameless.book.fill_some("1", "0.2")
+        nameless.book.end("1")
+        for after in ("0", LONG_AFTER, LONG_AFTER, LONG_AFTER):
+            found = await nameless.look(order, after=after)
+            assert (state(found), found.exchange_order_id, found.filled) == ("UNKNOWN", "1", "0.2")
+
     async def test_an_order_that_is_still_being_sent_may_be_the_one_that_is_there(
         self, nameless: Trader
     ) -> None:
@@ -179,6 +202,17 @@ class TestByItsLooks:
 
 class TestTheLoop:
     """Who asks, and when."""
+
+    async def test_it_asks_by_itself_and_goes_on_when_the_database_was_away(self, trader: Trader) -> None:
+        away = Unavailable("The database can't be reached.", reason="DATABASE_UNAVAILABLE")
+        orders = [await unknown(trader) for _ in range(3)]
+        with mock.patch.object(
+            order_claims, "due", side_effect=[away, *[mock.DEFAULT] * 99], wraps=order_claims.due
+        ):
+            running = asyncio.create_task(trader.bridge.resolving.run())
+            for order in orders:
+                await trader.once(order, "OPEN")
+        running.cancel()
 
     async def test_what_its_sender_left_behind_is_unknown_when_its_time_is_over(self, trader: Trader) -> None:
         order = await trader.place()

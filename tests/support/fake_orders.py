@@ -53,6 +53,8 @@ class FakeBook:
     hidden: bool = False
     """Whether questions are answered as if there were no orders, as happens right after they were placed."""
     fills_at_once: bool = False
+    tells_single_orders: bool = True
+    """Whether an order can be asked for by the exchange's id."""
     positions: Sequence[Position] = ()
     armed: list[timedelta] = field(default_factory=list)
     """What the dead man's switch was set to."""
@@ -135,7 +137,7 @@ class FakeBook:
     def find(self, wanted: Reference) -> ExchangeOrder | None:
         if self.hidden:
             return None
-        if wanted.id:
+        if wanted.id and self.tells_single_orders:
             return self.placed.get(wanted.id)
         if not (wanted.client_order_id and self.takes_client_ids):
             raise FailedPrecondition("It can't be asked so.", reason="NOT_SUPPORTED")
