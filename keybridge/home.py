@@ -12,8 +12,9 @@ from bridgeservice.settings import BridgeServiceSettings
 from keybridge.interruption import Undo
 from keyservice.sealing import MasterKey
 from keyservice.settings import KeyServiceSettings
-from servicekit import config, startup
+from servicekit import config
 from servicekit.config import ServiceSettings
+from servicekit.database.named import names_database
 from servicekit.embedded_postgres import EmbeddedPostgres
 from servicekit.errors import StartupError
 
@@ -54,7 +55,7 @@ async def surroundings(environ: Mapping[str, str], undo: Undo) -> AsyncIterator[
     settings = config.load(KeyServiceSettings, environ)
     # Here too, so that a wrong setting is told before anything is made or started.
     config.load(BridgeServiceSettings, environ)
-    if startup.names_database(settings):
+    if names_database(settings):
         yield Surroundings(environ, None)
         return
     home = home_directory(settings, environ)

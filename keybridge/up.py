@@ -15,9 +15,10 @@ from bridgeservice.settings import BridgeServiceSettings
 from keybridge.home import Surroundings, surroundings
 from keybridge.interruption import Undo
 from keyservice.settings import KeyServiceSettings
-from servicekit import config, logs, ports, startup
+from servicekit import config, logs, ports
 from servicekit.children import ChildFailed, Command, Keeper
 from servicekit.config import Address
+from servicekit.database.named import database_url
 from servicekit.embedded_postgres import EmbeddedPostgres
 
 _SLACK = timedelta(seconds=5)
@@ -46,7 +47,7 @@ async def _run_services(home: Surroundings, say: Say, undo: Undo) -> int:
     keyservice = config.load(KeyServiceSettings, home.environ)
     bridgeservice = config.load(BridgeServiceSettings, home.environ)
     logs.configure(keyservice.log_level, keyservice.log_format)
-    say(f"PostgreSQL      {startup.database_url(keyservice).where}")
+    say(f"PostgreSQL      {database_url(keyservice).where}")
     for settings in (bridgeservice, keyservice):
         await _wait_until_free(settings.listen, say)
     environ = _introduced(home.environ, ports.chosen(bridgeservice.listen))
