@@ -17,7 +17,6 @@ from bridgeservice.v1 import trading_bridge_pb2
 from bridgeservice.v1.trading_bridge_pb2_grpc import TradingBridgeStub
 from keyservice.v1 import key_service_pb2
 from keyservice.v1.key_service_pb2_grpc import KeyServiceStub
-from servicekit.rpc.bearer import bearer
 from servicekit.rpc.client import Channel, ChannelOptions, ClientTls, Metadata, connect
 from servicekit.rpc.status import from_rpc_error, to_error
 
@@ -42,8 +41,8 @@ class Access:
 
     @classmethod
     def with_token(cls, token_file: Path, tls: ClientTls | None = None) -> Self:
-        """As whoever the token in this file is for; the file is followed, so that the token can be renewed."""
-        return cls(tls=tls, metadata=bearer(token_file))
+        """As whoever the token in this file is for; it is read for each call, so that the token can be renewed."""
+        return cls(tls=tls, metadata=lambda: (("authorization", f"Bearer {token_file.read_text().strip()}"),))
 
 
 @asynccontextmanager
