@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """GetBridgeHealth says how the bridge is in a moment, whatever the bridge does: two processes, one at a halt."""
-=======
-"""GetBridgeHealth says in a moment how the bridge is, whatever it does: two processes, one of them at a halt."""
->>>>>>> convtable
 
 import signal
 from collections.abc import AsyncIterator
