@@ -22,6 +22,7 @@ from servicekit.database.url import DatabaseUrl, check_production, parse_url, ur
 from servicekit.metrics import Metrics
 from servicekit.process import StopSignal, announce_ready, stop_signal
 from servicekit.readiness import followed
+from servicekit.rpc.quota import Limits
 from servicekit.rpc.server import Server, ServerOptions
 from servicekit.rpc.tls import ServerTls
 
@@ -113,6 +114,13 @@ def server_options(settings: ServiceSettings, *, shares_port: bool) -> ServerOpt
         shutdown_grace=settings.shutdown_grace,
         default_deadline=settings.default_deadline,
         deadline_floor=settings.deadline_floor,
+        max_stream_age=settings.max_stream_age,
+        limits=Limits(
+            rate=settings.principal_rate,
+            burst=settings.principal_burst,
+            calls=settings.principal_calls,
+            streams=settings.principal_streams,
+        ),
         max_concurrent_rpcs=settings.max_concurrent_rpcs,
         max_concurrent_streams=settings.max_concurrent_streams,
         max_request_bytes=settings.max_message_bytes,

@@ -2,7 +2,9 @@
 
 gRPC hands over and takes raw bytes here, so that the chain stands around the parsing too: a request that is
 not what the contract says is refused in our words (INVALID_ARGUMENT), and an answer of the wrong type is our
-fault (INTERNAL). What each method needs is made once, when the server is built.
+fault (INTERNAL). It stands around the waiting for the bytes as well: whoever begins calls and never sends their
+requests is known, counted and timed like everybody else. What each method needs is made once, when the server is
+built.
 """
 
 import inspect
@@ -86,13 +88,15 @@ class Service:
         if descriptor.client_streaming:
             parse = _stream_parser(parse)
         serialise = _serialiser(GetMessageClass(descriptor.output_type))
-        native = self._native_context
+        native, many = self._native_context, descriptor.client_streaming
 
         async def answer(raw: Any, call: Call) -> bytes:
-            return serialise(await serve(parse(raw), call.context if native else call))
+            request = parse(raw if many else await _only_message(call))
+            return serialise(await serve(request, call.context if native else call))
 
         async def stream(raw: Any, call: Call) -> None:
-            async with aclosing(serve(parse(raw), call.context if native else call)) as responses:
+            request = parse(raw if many else await _only_message(call))
+            async with aclosing(serve(request, call.context if native else call)) as responses:
                 async for response in responses:
                     await _write(call.context, serialise(response))
 
@@ -125,7 +129,7 @@ def _method(descriptor: MethodDescriptor, policy: Policy) -> Method:
 
 def _through(chain: Chain, method: Method, body: Body) -> Callable[[Any, Context], Awaitable[bytes | None]]:
     """The whole of a call: the chain in its order, and what it guards."""
-    request_id, access, errors, admission, authorisation, deadline = chain
+    request_id, access, errors, admission, authorisation, quota, deadline = chain
 
     async def handle(raw: Any, context: Context) -> bytes | None:
         call = Call(method, context)
@@ -136,6 +140,7 @@ def _through(chain: Chain, method: Method, body: Body) -> Callable[[Any, Context
             errors.around(call),
             admission.around(call),
             authorisation.around(call),
+            quota.around(call),
             deadline.around(call),
         ):
             return await body(raw, call)
@@ -144,13 +149,17 @@ def _through(chain: Chain, method: Method, body: Body) -> Callable[[Any, Context
 
 
 def _make_handler(descriptor: MethodDescriptor, handle: Callable[..., Any]) -> Handler:
-    if descriptor.client_streaming:
-        if descriptor.server_streaming:
-            return grpc.stream_stream_rpc_method_handler(handle)
-        return grpc.stream_unary_rpc_method_handler(handle)
+    """To gRPC every request is a stream: of one that it knows to be single, it waits for the message by itself."""
     if descriptor.server_streaming:
-        return grpc.unary_stream_rpc_method_handler(handle)
-    return grpc.unary_unary_rpc_method_handler(handle)
+        return grpc.stream_stream_rpc_method_handler(handle)
+    return grpc.stream_unary_rpc_method_handler(handle)
+
+
+async def _only_message(call: Call) -> bytes:
+    raw: Any = await call.context.read()
+    if raw is grpc.aio.EOF:
+        raise InvalidArgument("The call brought no request message.", reason="MALFORMED_REQUEST")
+    return bytes(raw)
 
 
 def _parser(message_class: type[Message]) -> Parse:

@@ -8,12 +8,14 @@ import asyncio
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
+from uuid import UUID
 
 import grpc
 from grpc.aio import ServicerContext
 
 from servicekit.rpc.policy import Policy
+from servicekit.v1 import policy_pb2
 
 REQUEST_ID = "x-request-id"
 
@@ -22,13 +24,15 @@ class CallerGone(asyncio.CancelledError):
     """Nobody is there any more to hear the answer; gRPC may say so before it cancels the call's task."""
 
 
-class Principal(Protocol):
+@dataclass(frozen=True, slots=True)
+class Principal:
     """Whoever calls, once that is known."""
 
-    @property
-    def name(self) -> str:
-        """How logs call the principal; never a secret."""
-        ...
+    name: str
+    """How logs and the audit call the principal; never a secret."""
+    role: policy_pb2.Role
+    clients: frozenset[UUID] | None
+    """The clients whose things it may see; None means all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,8 @@ class Call:
     principal: Principal | None = None
     code: grpc.StatusCode | None = None
     """What the call was refused with, once it has been."""
+    reason: str = ""
+    """The reason of that refusal."""
     expires_at: float | None = None
     """On the monotonic clock, where the server gave the deadline because the caller had none."""
 

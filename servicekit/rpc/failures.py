@@ -69,7 +69,7 @@ class _Errors:
     async def _refuse(self, error: KeybridgeError) -> Never:
         call = self._call
         status = self._encoded(error)
-        call.code = CODE_BY_NUMBER[status.code]
+        call.code, call.reason = CODE_BY_NUMBER[status.code], error.reason
         trailing = ((DETAILS_KEY, status.SerializeToString()), (REQUEST_ID, call.request_id))
         await call.context.abort(call.code, status.message, trailing)
 

@@ -16,6 +16,7 @@ from servicekit.rpc.failures import Errors
 from servicekit.rpc.health import HEALTH, Health, health_service
 from servicekit.rpc.interceptors import Admission, Authorisation, Authorizer, Chain, Deadline, Open, RequestId
 from servicekit.rpc.policy import PUBLIC, Policy
+from servicekit.rpc.quota import Limits, Quota
 from servicekit.rpc.reflection import reflection_service
 from servicekit.rpc.tls import ServerTls, server_credentials
 from servicekit.values import Address
@@ -54,6 +55,10 @@ class ServerOptions:
     """The time of a unary call whose caller gave none."""
     deadline_floor: timedelta
     """With less than this left a call is refused at once, since nobody would read the answer."""
+    max_stream_age: timedelta
+    """How long a stream is open, before its caller is told to call again."""
+    limits: Limits
+    """What one caller may use."""
     max_concurrent_rpcs: int
     """Calls served at a time in this process; beyond, RESOURCE_EXHAUSTED at once. Health does not count."""
     max_concurrent_streams: int
@@ -93,8 +98,12 @@ class Server:
             errors=Errors(),
             admission=self._admission,
             authorisation=Authorisation(authorizer or Open()),
+            quota=Quota(options.limits, _QUIET, strangers=not options.listen.is_loopback),
             deadline=Deadline(
-                options.default_deadline.total_seconds(), options.deadline_floor.total_seconds()
+                options.default_deadline.total_seconds(),
+                options.deadline_floor.total_seconds(),
+                options.max_stream_age.total_seconds(),
+                endless=_QUIET,
             ),
         )
         self.chain.check()

@@ -42,10 +42,11 @@ from servicekit.database.engine import Database
 from servicekit.database.options import DatabaseOptions
 from servicekit.database.url import DatabaseUrl
 from servicekit.rpc.binding import Service
-from servicekit.rpc.call import Call
+from servicekit.rpc.call import Call, Principal
 from servicekit.rpc.policy import Policy
 from servicekit.rpc.server import Server
 from servicekit.rpc.status import RpcFailure, from_rpc_error
+from servicekit.v1 import policy_pb2
 from tests.support.probe import failure, plain_channel, quick
 from tests.support.sealed import new_key, read_rows
 
@@ -59,19 +60,12 @@ NOBODY = "127.0.0.1:1"
 """A target where there is no bridge."""
 
 
-@dataclass(frozen=True, slots=True)
-class Somebody:
-    """A principal of that name."""
-
-    name: str
-
-
 class Credulous:
     """Takes callers for whom they say they are, which is enough to tell two of them apart."""
 
-    async def authorize(self, call: Call, _policy: Policy, /) -> Somebody | None:
+    async def authorize(self, call: Call, _policy: Policy, /) -> Principal | None:
         name = call.header(PRINCIPAL)
-        return Somebody(name) if name else None
+        return Principal(name, policy_pb2.ROLE_ADMIN, None) if name else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,13 +105,10 @@ async def test_a_cancelled_call_gives_its_place_back() -> None:
 async def test_the_authorizer_is_asked_with_the_contract_s_roles_and_names_the_principal() -> None:
     asked: list[Policy] = []
 
-    class Someone:
-        name = "alice"
-
     class Asks:
         async def authorize(self, _call: Call, policy: Policy) -> Principal | None:
             asked.append(policy)
-            return Someone()
+            return Principal("alice", policy_pb2.ROLE_READER, None)
 
     probe = Probe()
     async with serving(probe, authorizer=Asks()) as server, plain_channel(server.port) as channel:
@@ -169,6 +166,30 @@ async def test_a_stream_without_a_deadline_has_none() -> None:
         await call.read()
         assert probe.seen[0].time_remaining() is None
         call.cancel()
+
+
+async def test_a_stream_ends_at_its_age_with_words_that_say_to_call_again() -> None:
+    options = quick(max_stream_age=timedelta(milliseconds=100))
+    gate = Gate()
+    async with serving(Probe(gate.answer), options) as server, plain_channel(server.port) as channel:
+        call = ProbeStub(channel).WatchEcho(Echo())
+        told = from_rpc_error(await failure(call.read()))
+        assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "STREAM_EXPIRED")
+        assert told.retry_after == timedelta(milliseconds=100)
+
+        talk = ProbeStub(channel).TalkEcho()  # and says nothing
+        assert from_rpc_error(await failure(talk.read())).reason == "STREAM_EXPIRED"
+
+
+async def test_a_watch_of_health_has_no_age() -> None:
+    options = quick(max_stream_age=timedelta(milliseconds=1))
+    async with serving(options=options) as server, plain_channel(server.port) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        await server.set_not_serving()
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        watch.cancel()
 
 
 async def test_a_link_in_another_one_s_place_stops_the_start() -> None:
