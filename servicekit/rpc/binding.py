@@ -22,6 +22,7 @@ from servicekit.errors import Internal, InvalidArgument, StartupError, Unimpleme
 from servicekit.rpc.call import Call, CallerGone, Method, enter
 from servicekit.rpc.interceptors import Chain
 from servicekit.rpc.policy import PUBLIC, Policy, policies
+from servicekit.rpc.sizes import require_bounded
 
 # gRPC's types speak of messages; here both sides are bytes, except for the iterator of a request stream.
 Context: TypeAlias = "ServicerContext[Any, Any]"
@@ -167,10 +168,12 @@ def _parser(message_class: type[Message]) -> Parse:
 
     def parse(raw: bytes) -> Message:
         try:
-            return from_string(raw)
+            request = from_string(raw)
         except DecodeError:
             # The parser's own words may quote the bytes, and those may be a secret.
             raise InvalidArgument(f"The request is not a valid {name}.", reason="MALFORMED_REQUEST") from None
+        require_bounded(request, len(raw))
+        return request
 
     return parse
 
