@@ -1,6 +1,5 @@
 """The command ``keybridge``."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ except ModuleNotFoundError:
     sys.exit("keybridge: the command comes with the services: pip install 'keybridge[server]'")
 
 from keybridge.interruption import Command, until_stopped
-from servicekit import logs, process
+from servicekit import hygiene, logs, process
 
 app = typer.Typer(
     name="keybridge",
@@ -34,7 +33,7 @@ def up() -> None:
     """Both services on a private PostgreSQL, until Ctrl-C."""
     from keybridge.up import up as run_everything
 
-    _run(lambda undo: run_everything(os.environ, typer.echo, undo))
+    _run(lambda undo: run_everything(_environ(), typer.echo, undo))
 
 
 @app.command(context_settings=_PASSED_ON)
@@ -60,7 +59,7 @@ def upgrade(
     """Bring the schema to this release's; a database that is there already is left as it is."""
     from keybridge import database
 
-    _run(lambda undo: database.upgrade(os.environ, typer.echo, undo, revision))
+    _run(lambda undo: database.upgrade(_environ(), typer.echo, undo, revision))
 
 
 @db.command()
@@ -68,7 +67,7 @@ def check() -> None:
     """Compare the schema with what this release expects, and say every difference."""
     from keybridge import database
 
-    _run(lambda undo: database.check(os.environ, typer.echo, undo))
+    _run(lambda undo: database.check(_environ(), typer.echo, undo))
 
 
 @db.command()
@@ -83,7 +82,7 @@ def adopt(
     """Seal the secrets of an old database anew, after `db upgrade`; can be interrupted, and run again."""
     from keybridge import database
 
-    _run(lambda undo: database.adopt(os.environ, typer.echo, undo, old_key_file))
+    _run(lambda undo: database.adopt(_environ(), typer.echo, undo, old_key_file))
 
 
 @secrets.command()
@@ -96,7 +95,15 @@ def rotate(
     """Seal everything anew under the first master key, while the services run; can be interrupted, and run again."""
     from keybridge import secrets as master_keys
 
-    _run(lambda undo: master_keys.rotate(os.environ, typer.echo, undo, promote=promote))
+    _run(lambda undo: master_keys.rotate(_environ(), typer.echo, undo, promote=promote))
+
+
+def _environ() -> dict[str, str]:
+    """The variables. The secrets among them are in no other place from then on."""
+    from bridgeservice.settings import BridgeServiceSettings
+    from keyservice.settings import KeyServiceSettings
+
+    return hygiene.take(KeyServiceSettings.secret_variables() | BridgeServiceSettings.secret_variables())
 
 
 def _run(command: Command) -> None:
@@ -106,6 +113,7 @@ def _run(command: Command) -> None:
 
 def main() -> None:
     """The entry point."""
+    hygiene.harden()
     app()
 
 

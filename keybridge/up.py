@@ -17,7 +17,7 @@ from keybridge.interruption import Undo
 from keyservice.settings import KeyServiceSettings
 from servicekit import config, logs, ports, startup
 from servicekit.children import ChildFailed, Command, Keeper
-from servicekit.config import Address
+from servicekit.config import Address, ServiceSettings
 from servicekit.embedded_postgres import EmbeddedPostgres
 
 _SLACK = timedelta(seconds=5)
@@ -25,6 +25,8 @@ _SLACK = timedelta(seconds=5)
 _PATIENCE_WITH_PORTS = 5.0
 
 _LOOK_EVERY = 1.0
+
+_SECRETS = KeyServiceSettings.secret_variables() | BridgeServiceSettings.secret_variables()
 
 Say = Callable[[str], None]
 
@@ -50,7 +52,7 @@ async def _run_services(home: Surroundings, say: Say, undo: Undo) -> int:
     for settings in (bridgeservice, keyservice):
         await _wait_until_free(settings.listen, say)
     environ = _introduced(home.environ, ports.chosen(bridgeservice.listen))
-    keepers = [Keeper(_command(name, environ)) for name in ("bridgeservice", "keyservice")]
+    keepers = [Keeper(_command(service, environ)) for service in (BridgeServiceSettings, KeyServiceSettings)]
     undo += [keeper.kill for keeper in keepers]
     try:
         bridge_address, key_address = await asyncio.gather(*(keeper.start() for keeper in keepers))
@@ -84,9 +86,13 @@ def _introduced(environ: Mapping[str, str], bridge: Address) -> Mapping[str, str
     return {target: str(bridge), **environ, listen: str(bridge)}
 
 
-def _command(name: str, environ: Mapping[str, str]) -> Command:
-    migrate = f"{name.upper()}_MIGRATE_ON_START"
-    return Command(name, [sys.executable, "-m", name], {migrate: "true", **environ})
+def _command(service: type[ServiceSettings], environ: Mapping[str, str]) -> Command:
+    """How to start a service, which is told its own secrets and not those of the other one."""
+    foreign = _SECRETS - service.secret_variables()
+    seen = {name: value for name, value in environ.items() if name not in foreign}
+    name = service.prefix().rstrip("_")
+    migrate = f"{name}_MIGRATE_ON_START"
+    return Command(name.lower(), [sys.executable, "-m", name.lower()], {migrate: "true", **seen})
 
 
 async def _wait_until_free(address: Address, say: Say) -> None:

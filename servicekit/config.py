@@ -169,6 +169,11 @@ class ServiceSettings(LimitSettings):
         """What the names of the service's own variables begin with."""
         return cls.model_config["env_prefix"]
 
+    @classmethod
+    def secret_variables(cls) -> set[str]:
+        """The variables whose values are secrets."""
+        return variables.secret_names(cls, cls.prefix())
+
     @property
     def reflection_enabled(self) -> bool:
         """Whether to serve reflection, the default worked out."""
