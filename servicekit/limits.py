@@ -10,6 +10,7 @@ from servicekit.values import Duration, PositiveDuration
 # A number too many would otherwise be refused by gRPC, or mean never.
 _MOST = 2**31 - 1
 _A_DAY = timedelta(hours=24)
+_A_WEEK = timedelta(days=7)
 
 
 class LimitSettings(BaseSettings):
@@ -29,8 +30,15 @@ class LimitSettings(BaseSettings):
     max_concurrent_rpcs: int = Field(1000, ge=1, le=_MOST)
     """How many calls may be under way at once, per process; one more answers RESOURCE_EXHAUSTED."""
 
-    max_concurrent_streams: int = Field(1000, ge=1, le=_MOST)
-    """How many calls may be under way at once on one connection."""
+    max_concurrent_streams: int = Field(100, ge=1, le=_MOST)
+    """How many calls may be under way at once on one connection; with more, a client opens another one, or waits."""
+
+    max_connections: int = Field(10_000, ge=1, le=_MOST)
+    """How many connections may be open at once, per process, if the system lets it have as many files; one more is
+    closed."""
+
+    max_connection_age: PositiveDuration = Field(timedelta(hours=1), le=_A_WEEK)
+    """How old a connection may be; what is under way then may finish, and clients go on with another one."""
 
     principal_rate: float = Field(200, ge=0, le=_MOST)
     """How many calls a second one principal may make in the long run, per process; one more answers

@@ -11,7 +11,7 @@ from typing import Any, Never
 
 from sqlalchemy import MetaData
 
-from servicekit import logs, readiness
+from servicekit import hygiene, logs, readiness
 from servicekit.config import ServiceSettings
 from servicekit.database import migrate
 from servicekit.database.engine import Database
@@ -123,6 +123,8 @@ def server_options(settings: ServiceSettings, *, shares_port: bool) -> ServerOpt
         ),
         max_concurrent_rpcs=settings.max_concurrent_rpcs,
         max_concurrent_streams=settings.max_concurrent_streams,
+        max_connections=hygiene.room_for_connections(settings.max_connections),
+        max_connection_age=settings.max_connection_age,
         max_request_bytes=settings.max_message_bytes,
         max_metadata_bytes=settings.max_metadata_bytes,
         reuse_port=shares_port,

@@ -7,6 +7,7 @@ requests is known, counted and timed like everybody else. What each method needs
 built.
 """
 
+import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
@@ -30,6 +31,7 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Body = Callable[[Any, Call], Awaitable[bytes | None]]
 Parse = Callable[[Any], Any]
 
+_SETTLING = 0.05
 _UNKNOWN = Method(service="", name="", policy=PUBLIC, unary=False, full="unknown")
 
 
@@ -159,6 +161,8 @@ def _make_handler(descriptor: MethodDescriptor, handle: Callable[..., Any]) -> H
 async def _only_message(call: Call) -> bytes:
     raw: Any = await call.context.read()
     if raw is grpc.aio.EOF:
+        # Also said of a call that is over, its message being too large or its caller gone; this task is then cancelled.
+        await asyncio.sleep(_SETTLING)
         raise InvalidArgument("The call brought no request message.", reason="MALFORMED_REQUEST")
     return bytes(raw)
 

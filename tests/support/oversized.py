@@ -8,7 +8,7 @@ from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-_TEXTS = {FieldDescriptor.TYPE_STRING: "x", FieldDescriptor.TYPE_BYTES: b"x"}
+_TEXTS: dict[int, Any] = {FieldDescriptor.TYPE_STRING: "x", FieldDescriptor.TYPE_BYTES: b"x"}
 # A message within itself would lead on for ever.
 _DEEPEST = 6
 
@@ -33,11 +33,11 @@ def long_texts(method: MethodDescriptor, length: int) -> Iterator[Oversized]:
                 yield Oversized(method, _path(steps), request)
         elif last.type in _TEXTS:
             request, parent = _reached(method, way)
-            value = _TEXTS[last.type] * length
+            text = _TEXTS[last.type] * length
             if last.is_repeated:
-                getattr(parent, last.name).append(value)
+                getattr(parent, last.name).append(text)
             else:
-                setattr(parent, last.name, value)
+                setattr(parent, last.name, text)
             yield Oversized(method, _path(steps, place="[0]" if last.is_repeated else ""), request)
 
 

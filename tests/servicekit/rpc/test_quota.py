@@ -131,7 +131,7 @@ async def test_the_bridge_writer_is_not_limited() -> None:
     door = Door(limits(rate=1, burst=1, calls=1, streams=1))
     writer = door.call("keyservice", role=policy_pb2.ROLE_BRIDGE_WRITER)
     assert await door.passed(10_000, writer) == 10_000
-    for role in set(policy_pb2.Role.values()) - {policy_pb2.ROLE_BRIDGE_WRITER}:
+    for role in (policy_pb2.ROLE_READER, policy_pb2.ROLE_OPERATOR, policy_pb2.ROLE_ADMIN):
         assert await door.passed(10, door.call(f"somebody with {role}", role=role)) == 1
 
 
