@@ -36,8 +36,9 @@ class BridgeServiceSettings(ServiceSettings):
     """How many calls may be under way at once; one more answers RESOURCE_EXHAUSTED. More than one exchange's
     calls can use up, so that one that hangs leaves room for the others."""
 
-    max_concurrent_streams: int = Field(10_000, ge=1, le=_MOST_CALLS)
-    """How many calls may be under way at once on one connection; KeyService has one for all of its calls."""
+    principal_calls: int = Field(1000, ge=0, le=_MOST_CALLS)
+    """How many unary calls of one principal may be under way at once. 0 is no limit. More than elsewhere, since most of
+    them wait for an exchange."""
 
     exchange_calls_at_once: int = Field(2_000, ge=1, le=_MOST_CALLS)
     """How many calls may wait for one exchange at once; one more answers RESOURCE_EXHAUSTED."""

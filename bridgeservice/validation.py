@@ -46,6 +46,9 @@ class Checks(Violations):
         if not name:
             self.add("exchange", "is required")
             return None
+        if len(name) > LONGEST_NAME:
+            self.text("exchange", name, longest=LONGEST_NAME)
+            return None
         found = catalogue.find(name)
         if found is None:
             sentence = unserved(name, catalogue)

@@ -1,6 +1,5 @@
 """The command ``keybridge``."""
 
-import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,7 @@ except ModuleNotFoundError:
     sys.exit("keybridge: the command comes with the services: pip install 'keybridge[server]'")
 
 from keybridge.interruption import Command, until_stopped
-from servicekit import logs, process
+from servicekit import hygiene, logs, process
 
 app = typer.Typer(
     name="keybridge",
@@ -40,7 +39,7 @@ def up() -> None:
     """Both services on a private PostgreSQL, until Ctrl-C."""
     from keybridge.up import up as run_everything
 
-    _run(lambda undo: run_everything(os.environ, typer.echo, undo))
+    _run(lambda undo: run_everything(_environ(), typer.echo, undo))
 
 
 @app.command(context_settings=_PASSED_ON)
@@ -66,7 +65,7 @@ def upgrade(
     """Bring the schema to this release's; a database that is there already is left as it is."""
     from keybridge import database
 
-    _run(lambda undo: database.upgrade(os.environ, typer.echo, undo, revision))
+    _run(lambda undo: database.upgrade(_environ(), typer.echo, undo, revision))
 
 
 @db.command()
@@ -74,7 +73,7 @@ def check() -> None:
     """Compare the schema with what this release expects, and say every difference."""
     from keybridge import database
 
-    _run(lambda undo: database.check(os.environ, typer.echo, undo))
+    _run(lambda undo: database.check(_environ(), typer.echo, undo))
 
 
 @db.command()
@@ -89,7 +88,7 @@ def adopt(
     """Seal the secrets of an old database anew, after `db upgrade`; can be interrupted, and run again."""
     from keybridge import database
 
-    _run(lambda undo: database.adopt(os.environ, typer.echo, undo, old_key_file))
+    _run(lambda undo: database.adopt(_environ(), typer.echo, undo, old_key_file))
 
 
 @db.command()
@@ -117,7 +116,7 @@ def grants(
         password = SecretStr(typer.prompt(f"Password of {login}", hide_input=True, confirmation_prompt=True))
     _run(
         lambda undo: database_roles.grants(
-            os.environ,
+            _environ(),
             typer.echo,
             undo,
             login=login,
@@ -138,7 +137,15 @@ def rotate(
     """Seal everything anew under the first master key, while the services run; can be interrupted, and run again."""
     from keybridge import secrets as master_keys
 
-    _run(lambda undo: master_keys.rotate(os.environ, typer.echo, undo, promote=promote))
+    _run(lambda undo: master_keys.rotate(_environ(), typer.echo, undo, promote=promote))
+
+
+def _environ() -> dict[str, str]:
+    """The variables. The secrets among them are in no other place from then on."""
+    from bridgeservice.settings import BridgeServiceSettings
+    from keyservice.settings import KeyServiceSettings
+
+    return hygiene.take(KeyServiceSettings.secret_variables() | BridgeServiceSettings.secret_variables())
 
 
 _KeyFile = Annotated[
@@ -169,7 +176,7 @@ def mint(
     from keybridge.identities import AUDIENCES
 
     wanted = tokens.Wanted(role, client, ttl, subject, audience or AUDIENCES, issuer)
-    _run(lambda _: tokens.mint(os.environ, typer.echo, key_file, wanted))
+    _run(lambda _: tokens.mint(_environ(), typer.echo, key_file, wanted))
 
 
 @token.command()
@@ -187,9 +194,9 @@ def revoke(
     if (jti is None) == (subject is None) or (before is not None and subject is None):
         raise typer.BadParameter("say either --jti, or --subject and with it, if you like, --before")
     if jti is not None:
-        _run(lambda _: tokens.revoke_token(os.environ, typer.echo, deny_list, jti))
+        _run(lambda _: tokens.revoke_token(_environ(), typer.echo, deny_list, jti))
     moment = None if before is None else before.replace(tzinfo=UTC)
-    _run(lambda _: tokens.revoke_subject(os.environ, typer.echo, deny_list, subject or "", moment))
+    _run(lambda _: tokens.revoke_subject(_environ(), typer.echo, deny_list, subject or "", moment))
 
 
 @token.command()
@@ -197,7 +204,7 @@ def jwks(key_file: _KeyFile = None) -> None:
     """Print the public part of a signing key, for the services that check its tokens."""
     from keybridge import tokens
 
-    _run(lambda _: tokens.jwks(os.environ, typer.echo, key_file))
+    _run(lambda _: tokens.jwks(_environ(), typer.echo, key_file))
 
 
 @audit.command()
@@ -219,7 +226,7 @@ def verify(
 
     _run(
         lambda undo: record.verify(
-            os.environ, typer.echo, undo, checkpoint=checkpoint, since_checkpoint=since_checkpoint
+            _environ(), typer.echo, undo, checkpoint=checkpoint, since_checkpoint=since_checkpoint
         )
     )
 
@@ -231,6 +238,7 @@ def _run(command: Command) -> None:
 
 def main() -> None:
     """The entry point."""
+    hygiene.harden()
     app()
 
 

@@ -19,7 +19,7 @@ from keybridge.interruption import Undo
 from keyservice.settings import KeyServiceSettings
 from servicekit import config, logs, ports
 from servicekit.children import ChildFailed, Command, Keeper
-from servicekit.config import Address
+from servicekit.config import Address, ServiceSettings
 from servicekit.database.named import database_url
 from servicekit.embedded_postgres import EmbeddedPostgres
 from servicekit.loops import background
@@ -32,6 +32,7 @@ _LOOK_EVERY = 1.0
 
 _GRPCURL = "grpcurl -plaintext"
 _END = "\nCtrl-C stops everything.\n"
+_SECRETS = KeyServiceSettings.secret_variables() | BridgeServiceSettings.secret_variables()
 
 Say = Callable[[str], None]
 
@@ -61,7 +62,7 @@ async def _run_services(home: Surroundings, identities: Identities, say: Say, un
         await asyncio.to_thread(identities.renew)
         say(f"Admin token     {identities.admin_token_file}")
     environ = _introduced(home.environ, ports.chosen(bridgeservice.listen))
-    keepers = [Keeper(_command(name, environ)) for name in ("bridgeservice", "keyservice")]
+    keepers = [Keeper(_command(service, environ)) for service in (BridgeServiceSettings, KeyServiceSettings)]
     undo += [keeper.kill for keeper in keepers]
     try:
         bridge_address, key_address = await asyncio.gather(*(keeper.start() for keeper in keepers))
@@ -96,10 +97,14 @@ def _introduced(environ: Mapping[str, str], bridge: Address) -> Mapping[str, str
     return {target: str(bridge), **environ, listen: str(bridge)}
 
 
-def _command(name: str, environ: Mapping[str, str]) -> Command:
+def _command(service: type[ServiceSettings], environ: Mapping[str, str]) -> Command:
+    """How to start a service, which is told its own secrets and not those of the other one."""
+    foreign = _SECRETS - service.secret_variables()
+    seen = {name: value for name, value in environ.items() if name not in foreign}
+    name = service.prefix().rstrip("_")
     # A line for each call would soon have pushed what is shown here off the screen.
-    own = {f"{name.upper()}_MIGRATE_ON_START": "true", f"{name.upper()}_LOG_LEVEL": "warning"}
-    return Command(name, [sys.executable, "-m", name], {**own, **environ})
+    own = {f"{name}_MIGRATE_ON_START": "true", f"{name}_LOG_LEVEL": "warning"}
+    return Command(name.lower(), [sys.executable, "-m", name.lower()], {**own, **seen})
 
 
 async def _wait_until_free(address: Address, say: Say) -> None:

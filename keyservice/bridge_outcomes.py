@@ -26,6 +26,9 @@ BY_REASON: Mapping[str, BridgeReason] = {
     "SHUTTING_DOWN": BridgeReason.BRIDGE_UNAVAILABLE,
     "STARTING": BridgeReason.BRIDGE_UNAVAILABLE,
     "TOO_MANY_CALLS": BridgeReason.BRIDGE_UNAVAILABLE,
+    # And that it limits this KeyService, which it does where its role is not bridge-writer.
+    "RATE_EXCEEDED": BridgeReason.BRIDGE_UNAVAILABLE,
+    "TOO_MANY_CALLS_OF_ONE": BridgeReason.BRIDGE_UNAVAILABLE,
     "UNAVAILABLE": BridgeReason.BRIDGE_UNAVAILABLE,
 }
 

@@ -4,13 +4,12 @@ Imports no grpc, because the parent of workers must not.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from servicekit import config, logs, metrics, process
+from servicekit import config, hygiene, logs, metrics, process
 from servicekit.config import ServiceSettings
 from servicekit.errors import SettingsError
 from servicekit.workers import supervise
@@ -43,8 +42,10 @@ def main(
     chosen = parser.parse_args(argv)
     if chosen.workers > 1 and one_process_because:
         return process.report(SettingsError(f"--workers is refused: {one_process_because}"), program)
+    hygiene.harden()
+    environ = hygiene.take(settings_type.secret_variables())
     try:
-        settings = config.load(settings_type, os.environ)
+        settings = config.load(settings_type, environ)
     except SettingsError as error:
         return process.report(error, program)
     if chosen.workers == 1 and chosen.worker is None and metrics.works_in_files():
@@ -59,7 +60,7 @@ def main(
         settings.listen,
         program=program,
         listen_variable=settings_type.variable("listen"),
-        environ=os.environ,
+        environ=environ,
         grace=settings.drain_delay + settings.shutdown_grace + _SLACK,
         metrics_listen=settings.metrics_listen,
     )

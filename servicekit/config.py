@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from servicekit import variables
 from servicekit.errors import SettingsError
+from servicekit.limits import LimitSettings
 from servicekit.values import (
     Address,
     Duration,
@@ -43,14 +44,13 @@ __all__ = [
 S = TypeVar("S", bound="ServiceSettings")
 Role = Literal["reader", "trader", "operator", "admin", "bridge-writer"]
 
-# A number too many would otherwise be refused by gRPC or PostgreSQL, or mean never.
-_MOST = 2**31 - 1
+# A number too many would otherwise be refused by PostgreSQL, or mean never.
 _MOST_CONNECTIONS = 262_143
 _A_DAY = timedelta(hours=24)
 _A_WEEK = timedelta(days=7)
 
 
-class ServiceSettings(BaseSettings):
+class ServiceSettings(LimitSettings):
     """What a service of ours can be told, whichever it is."""
 
     model_config = SettingsConfigDict(
@@ -79,24 +79,6 @@ class ServiceSettings(BaseSettings):
 
     drain_delay: Duration = Field(timedelta(0), le=_A_DAY)
     """How long the service says NOT_SERVING before it stops taking calls, so that balancers look away."""
-
-    default_deadline: PositiveDuration = Field(timedelta(seconds=60), le=_A_DAY)
-    """The deadline of a unary call that comes without one. Streams have none."""
-
-    deadline_floor: Duration = Field(timedelta(milliseconds=20), le=_A_DAY)
-    """A call with less time left than this is refused at once: nothing useful can be done in it."""
-
-    max_concurrent_rpcs: int = Field(1000, ge=1, le=_MOST)
-    """How many calls may be under way at once, per process; one more answers RESOURCE_EXHAUSTED."""
-
-    max_concurrent_streams: int = Field(1000, ge=1, le=_MOST)
-    """How many calls may be under way at once on one connection."""
-
-    max_message_bytes: int = Field(1024 * 1024, ge=1024, le=_MOST)
-    """The largest request message that is taken. What the service itself answers is not limited."""
-
-    max_metadata_bytes: int = Field(16 * 1024, ge=1024, le=_MOST)
-    """The largest set of headers that a call may bring."""
 
     tls_cert_file: Path | None = None
     """The server's certificate chain (PEM); required, with its key, where the address is not loopback."""
@@ -225,6 +207,11 @@ class ServiceSettings(BaseSettings):
     def prefix(cls) -> str:
         """What the names of the service's own variables begin with."""
         return cls.model_config["env_prefix"]
+
+    @classmethod
+    def secret_variables(cls) -> set[str]:
+        """The variables whose values are secrets."""
+        return variables.secret_names(cls, cls.prefix())
 
     @property
     def audience(self) -> str:

@@ -61,6 +61,12 @@ class Metrics:
             [*method, "grpc_code"],
             registry=self.registry,
         )
+        self._refused = Counter(
+            "keybridge_rpc_refused",
+            "Calls that were refused, by the reason that the caller was told.",
+            [*method, "reason"],
+            registry=self.registry,
+        )
         self._seconds = Histogram(
             "grpc_server_handling_seconds",
             "How long calls took.",
@@ -91,6 +97,10 @@ class Metrics:
         self._in_flight.labels(*labels).dec()
         self._handled.labels(*labels, code).inc()
         self._seconds.labels(*labels).observe(seconds)
+
+    def rpc_refused(self, method: str, reason: str) -> None:
+        """Count why it was refused, where it was."""
+        self._refused.labels(*_split(method), reason).inc()
 
     def watch_pool(self, name: str, pool: Pool, waiting: Callable[[], int] | None = None) -> None:
         """Show a pool's use, and how many wait for a connection where somebody counts them."""

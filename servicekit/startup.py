@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, nullcontext
 
 from sqlalchemy import MetaData
 
-from servicekit import logs, readiness
+from servicekit import hygiene, logs, readiness
 from servicekit.config import ServiceSettings
 from servicekit.database.engine import Database
 from servicekit.database.errors import Conflicts
@@ -24,6 +24,7 @@ from servicekit.rpc.auth import Authenticated
 from servicekit.rpc.certificates import Certificates
 from servicekit.rpc.interceptors import Authorizer, Open
 from servicekit.rpc.policy import PUBLIC, ROLES, Policy
+from servicekit.rpc.quota import Limits
 from servicekit.rpc.server import Server, ServerOptions
 from servicekit.rpc.tls import ServerTls
 from servicekit.rpc.tokens import TokenOptions, Tokens
@@ -78,8 +79,17 @@ def server_options(settings: ServiceSettings, *, shares_port: bool) -> ServerOpt
         shutdown_grace=settings.shutdown_grace,
         default_deadline=settings.default_deadline,
         deadline_floor=settings.deadline_floor,
+        max_stream_age=settings.max_stream_age,
+        limits=Limits(
+            rate=settings.principal_rate,
+            burst=settings.principal_burst,
+            calls=settings.principal_calls,
+            streams=settings.principal_streams,
+        ),
         max_concurrent_rpcs=settings.max_concurrent_rpcs,
         max_concurrent_streams=settings.max_concurrent_streams,
+        max_connections=hygiene.room_for_connections(settings.max_connections),
+        max_connection_age=settings.max_connection_age,
         max_request_bytes=settings.max_message_bytes,
         max_metadata_bytes=settings.max_metadata_bytes,
         reuse_port=shares_port,

@@ -49,6 +49,16 @@ def holds_secret(annotation: object) -> bool:
     return any(holds_secret(part) for part in get_args(annotation))
 
 
+def secret_names(model: type[BaseModel], prefix: str) -> set[str]:
+    """Every variable of ``model`` whose value is a secret."""
+    return {
+        variable
+        for name, info in model.model_fields.items()
+        if holds_secret(info.annotation)
+        for variable in names(name, info, prefix)
+    }
+
+
 def names(name: str, info: FieldInfo, prefix: str) -> tuple[str, ...]:
     """The variables of a field, the one that wins first; without a mark, the prefix and the field's name."""
     for mark in info.metadata:

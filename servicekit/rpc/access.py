@@ -28,6 +28,10 @@ class Metrics(Protocol):
         """The same call ended, with the name of this status code."""
         ...
 
+    def rpc_refused(self, method: str, reason: str) -> None:
+        """And this was the reason, where it ended with a refusal of ours."""
+        ...
+
 
 class NoMetrics:
     """For servers that nobody measures."""
@@ -36,6 +40,9 @@ class NoMetrics:
         """Nobody counts."""
 
     def rpc_finished(self, method: str, code: str, seconds: float) -> None:
+        """Nobody counts."""
+
+    def rpc_refused(self, method: str, reason: str) -> None:
         """Nobody counts."""
 
 
@@ -74,6 +81,8 @@ class _Access:
         call, seconds = self._call, perf_counter() - self._started
         code = "OK" if error is None else _code(call, error).name
         self._metrics.rpc_finished(call.method.full, code, seconds)
+        if call.reason:
+            self._metrics.rpc_refused(call.method.full, call.reason)
         # Asked first, because the peer alone costs a tenth of a small call.
         if self._log.is_enabled_for(self._level):
             self._log.log(
@@ -81,6 +90,7 @@ class _Access:
                 "rpc",
                 method=call.method.full,
                 code=code,
+                reason=call.reason or None,
                 duration_ms=round(seconds * 1000, 3),
                 peer=call.context.peer(),
                 request_id=call.request_id,

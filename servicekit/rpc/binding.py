@@ -2,9 +2,12 @@
 
 gRPC hands over and takes raw bytes here, so that the chain stands around the parsing too: a request that is
 not what the contract says is refused in our words (INVALID_ARGUMENT), and an answer of the wrong type is our
-fault (INTERNAL). What each method needs is made once, when the server is built.
+fault (INTERNAL). It stands around the waiting for the bytes as well: whoever begins calls and never sends their
+requests is known, counted and timed like everybody else. What each method needs is made once, when the server is
+built.
 """
 
+import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import aclosing
@@ -20,6 +23,7 @@ from servicekit.errors import Internal, InvalidArgument, StartupError, Unimpleme
 from servicekit.rpc.call import Call, CallerGone, Method, enter
 from servicekit.rpc.interceptors import Chain
 from servicekit.rpc.policy import PUBLIC, Policy, policies
+from servicekit.rpc.sizes import require_bounded
 
 # gRPC's types speak of messages; here both sides are bytes, except for the iterator of a request stream.
 Context: TypeAlias = "ServicerContext[Any, Any]"
@@ -30,6 +34,7 @@ Tenancy = Callable[[Collection[str]], Callable[[Any, Call], None] | None]
 """Makes, for a request with these fields, what refuses one that is about another tenant's things; None where none of
 them says whose things it is about."""
 
+_SETTLING = 0.05
 _UNKNOWN = Method(service="", name="", policy=PUBLIC, unary=False, full="unknown")
 
 
@@ -92,13 +97,15 @@ class Service:
         if descriptor.client_streaming:
             parse = _stream_parser(parse)
         serialise = _serialiser(GetMessageClass(descriptor.output_type))
-        native = self._native_context
+        native, many = self._native_context, descriptor.client_streaming
 
         async def answer(raw: Any, call: Call) -> bytes:
-            return serialise(await serve(parse(raw, call), call.context if native else call))
+            request = parse(raw if many else await _only_message(call), call)
+            return serialise(await serve(request, call.context if native else call))
 
         async def stream(raw: Any, call: Call) -> None:
-            async with aclosing(serve(parse(raw, call), call.context if native else call)) as responses:
+            request = parse(raw if many else await _only_message(call), call)
+            async with aclosing(serve(request, call.context if native else call)) as responses:
                 async for response in responses:
                     await _write(call.context, serialise(response))
 
@@ -131,7 +138,7 @@ def _method(descriptor: MethodDescriptor, policy: Policy) -> Method:
 
 def _through(chain: Chain, method: Method, body: Body) -> Callable[[Any, Context], Awaitable[bytes | None]]:
     """The whole of a call: the chain in its order, and what it guards."""
-    request_id, access, errors, admission, authorisation, deadline = chain
+    request_id, access, errors, admission, authorisation, quota, deadline = chain
 
     async def handle(raw: Any, context: Context) -> bytes | None:
         call = Call(method, context)
@@ -142,6 +149,7 @@ def _through(chain: Chain, method: Method, body: Body) -> Callable[[Any, Context
             errors.around(call),
             admission.around(call),
             authorisation.around(call),
+            quota.around(call),
             deadline.around(call),
         ):
             return await body(raw, call)
@@ -150,13 +158,19 @@ def _through(chain: Chain, method: Method, body: Body) -> Callable[[Any, Context
 
 
 def _make_handler(descriptor: MethodDescriptor, handle: Callable[..., Any]) -> Handler:
-    if descriptor.client_streaming:
-        if descriptor.server_streaming:
-            return grpc.stream_stream_rpc_method_handler(handle)
-        return grpc.stream_unary_rpc_method_handler(handle)
+    """To gRPC every request is a stream: of one that it knows to be single, it waits for the message by itself."""
     if descriptor.server_streaming:
-        return grpc.unary_stream_rpc_method_handler(handle)
-    return grpc.unary_unary_rpc_method_handler(handle)
+        return grpc.stream_stream_rpc_method_handler(handle)
+    return grpc.stream_unary_rpc_method_handler(handle)
+
+
+async def _only_message(call: Call) -> bytes:
+    raw: Any = await call.context.read()
+    if raw is grpc.aio.EOF:
+        # Also said of a call that is over, its message being too large or its caller gone; this task is then cancelled.
+        await asyncio.sleep(_SETTLING)
+        raise InvalidArgument("The call brought no request message.", reason="MALFORMED_REQUEST")
+    return bytes(raw)
 
 
 def _parser(message_class: type[Message], refuse_foreign: Callable[[Any, Call], None] | None) -> Parse:
@@ -168,6 +182,7 @@ def _parser(message_class: type[Message], refuse_foreign: Callable[[Any, Call], 
         except DecodeError:
             # The parser's own words may quote the bytes, and those may be a secret.
             raise InvalidArgument(f"The request is not a valid {name}.", reason="MALFORMED_REQUEST") from None
+        require_bounded(request, len(raw))
         if refuse_foreign is not None:
             refuse_foreign(request, call)
         return request

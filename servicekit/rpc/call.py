@@ -46,6 +46,8 @@ class Call:
     principal: Principal | None = None
     code: grpc.StatusCode | None = None
     """What the call was refused with, once it has been."""
+    reason: str = ""
+    """The reason of that refusal."""
     expires_at: float | None = None
     """On the monotonic clock, where the server gave the deadline because the caller had none."""
 

@@ -58,6 +58,8 @@ class ChannelOptions:
     keepalive_time: timedelta = timedelta(seconds=30)
     """While calls are under way, a silent connection is tested this often."""
     keepalive_timeout: timedelta = timedelta(seconds=10)
+    connections: int = 100
+    """To one address, each opened when all others have as many calls under way as the server takes on one."""
     longest_reconnect: timedelta = timedelta(seconds=120)
     """How long it may take at most until the next try to connect to a server that is away."""
     max_response_bytes: int = 16 * 1024 * 1024
@@ -178,7 +180,8 @@ def connect(
         target if "://" in target or target.startswith(("unix:", "ipv4:", "ipv6:")) else f"dns:///{target}"
     )
     arguments: list[tuple[str, Any]] = [
-        ("grpc.service_config", json.dumps(service_config(services, options.retry_attempts, reads))),
+        ("grpc.service_config", json.dumps(service_config(services, options, reads))),
+        ("grpc.max_connections_per_subchannel_cap", options.connections),
         ("grpc.keepalive_time_ms", int(options.keepalive_time.total_seconds() * 1000)),
         ("grpc.keepalive_timeout_ms", int(options.keepalive_timeout.total_seconds() * 1000)),
         # gRPC's own first pause is a second, in which a server that is just starting would look as if it were away.
@@ -266,16 +269,20 @@ class _Connections:
 
 
 def service_config(
-    services: Iterable[ServiceDescriptor], attempts: int, reads: Callable[[MethodDescriptor], bool]
+    services: Iterable[ServiceDescriptor], options: ChannelOptions, reads: Callable[[MethodDescriptor], bool]
 ) -> dict[str, Any]:
     """Spread over all addresses, and repeat these contracts' reads while the server is not available."""
+    attempts = options.retry_attempts
     names = [
         {"service": service.full_name, "method": method.name}
         for service in services
         for method in service.methods
         if reads(method)
     ]
-    config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
+    config: dict[str, Any] = {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "connectionScaling": {"maxConnectionsPerSubchannel": options.connections},
+    }
     if names and attempts > 1:
         retry = {
             "maxAttempts": attempts,

@@ -4,6 +4,7 @@ What nobody foresaw is logged here and leaves no word on the wire.
 """
 
 import asyncio
+import traceback
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Never
@@ -50,7 +51,9 @@ class _Errors:
             return
         if not isinstance(error, Exception) and not _is_stray_cancellation(error):
             return
-        await self._refuse(self._translated(error))
+        translated = self._translated(error)
+        _let_go(error)
+        await self._refuse(translated)
 
     def _translated(self, error: BaseException) -> KeybridgeError:
         if isinstance(error, KeybridgeError) and not isinstance(error, Internal):
@@ -69,7 +72,7 @@ class _Errors:
     async def _refuse(self, error: KeybridgeError) -> Never:
         call = self._call
         status = self._encoded(error)
-        call.code = CODE_BY_NUMBER[status.code]
+        call.code, call.reason = CODE_BY_NUMBER[status.code], error.reason
         trailing = ((DETAILS_KEY, status.SerializeToString()), (REQUEST_ID, call.request_id))
         await call.context.abort(call.code, status.message, trailing)
 
@@ -86,6 +89,16 @@ class _Errors:
                 exc_info=unfit,
             )
             return to_status(Internal("unfit"), request_id)
+
+
+def _let_go(error: BaseException) -> None:
+    """Empty the frames that the error came through: gRPC keeps it for a while, and they hold what was requested."""
+    link: BaseException | None = error
+    seen: set[int] = set()
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        traceback.clear_frames(link.__traceback__)
+        link = link.__cause__ or link.__context__
 
 
 def _is_stray_cancellation(error: BaseException) -> bool:

@@ -1,6 +1,6 @@
 """The chain around every call, unary or streaming, and those of its links that neither log nor translate.
 
-From the outside in: request id, access log and metrics, errors, admission, authorisation, deadline. Errors
+From the outside in: request id, access log and metrics, errors, admission, authorisation, quota, deadline. Errors
 stand just inside the access log, so that a refusal by an inner link is translated like any other and is
 logged as what it became. A link is asked for a context manager once a call, so these are small classes and
 not generators.
@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import structlog
 
-from servicekit.errors import DeadlineExceeded, ResourceExhausted, StartupError, Unavailable
+from servicekit.errors import DeadlineExceeded, KeybridgeError, ResourceExhausted, StartupError, Unavailable
 from servicekit.rpc.call import REQUEST_ID, Call
 from servicekit.rpc.policy import Policy
 from servicekit.rpc.principal import Principal
@@ -48,6 +48,7 @@ class Chain(NamedTuple):
     errors: Interceptor
     admission: Interceptor
     authorisation: Interceptor
+    quota: Interceptor
     deadline: Interceptor
 
     def check(self) -> None:
@@ -225,38 +226,43 @@ class _StillAuthorised(_Authorised):
 
 
 class Deadline:
-    """Gives unary calls without a deadline the default, and refuses at once what has no time left."""
+    """Gives unary calls without a deadline the default, and refuses at once what has no time left.
+
+    A stream has no default, but it is ended at some age, whether it was idle or not, for its caller to begin anew:
+    nobody keeps a place for ever by saying nothing. Those of the services named endless, whose callers would take
+    the end for an illness, go on.
+    """
 
     name = "deadline"
 
-    def __init__(self, default: float, floor: float) -> None:
+    def __init__(self, default: float, floor: float, stream_age: float, endless: frozenset[str]) -> None:
         self._default = default
         self._floor = floor
+        self._stream_age = stream_age
+        self._endless = endless
 
     def around(self, call: Call) -> AbstractAsyncContextManager[None]:
         left = call.time_remaining()
-        if left is None:
-            return _DefaultDeadline(call, self._default) if call.method.unary else _NOTHING
-        if left < self._floor:
+        if left is not None and left < self._floor:
             raise DeadlineExceeded(
                 f"Less than {self._floor * 1000:g} ms were left for this call; it was not begun.",
                 reason="DEADLINE_TOO_SHORT",
             )
-        return _NOTHING
+        if call.method.unary:
+            return _DefaultDeadline(call, self._default) if left is None else _NOTHING
+        return _NOTHING if call.method.service in self._endless else _LongestStream(self._stream_age)
 
 
-class _DefaultDeadline:
+class _Timed:
     """The event loop's own time-out; gRPC enforces only those deadlines that a caller set."""
 
-    __slots__ = ("_call", "_seconds", "_timeout")
+    __slots__ = ("_seconds", "_timeout")
 
-    def __init__(self, call: Call, seconds: float) -> None:
-        self._call = call
+    def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._timeout = asyncio.timeout(seconds)
 
     async def __aenter__(self) -> None:
-        self._call.expires_at = monotonic() + self._seconds
         await self._timeout.__aenter__()
 
     async def __aexit__(
@@ -265,6 +271,35 @@ class _DefaultDeadline:
         try:
             await self._timeout.__aexit__(kind, error, trace)
         except TimeoutError:
-            raise DeadlineExceeded(
-                f"There was no answer within {self._seconds:g} s, the default for calls without a deadline."
-            ) from None
+            raise self._over() from None
+
+    def _over(self) -> KeybridgeError:
+        raise NotImplementedError
+
+
+class _DefaultDeadline(_Timed):
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Call, seconds: float) -> None:
+        super().__init__(seconds)
+        self._call = call
+
+    async def __aenter__(self) -> None:
+        self._call.expires_at = monotonic() + self._seconds
+        await super().__aenter__()
+
+    def _over(self) -> KeybridgeError:
+        return DeadlineExceeded(
+            f"There was no answer within {self._seconds:g} s, the default for calls without a deadline."
+        )
+
+
+class _LongestStream(_Timed):
+    __slots__ = ()
+
+    def _over(self) -> KeybridgeError:
+        return Unavailable(
+            f"A stream is open for {self._seconds:g} s at the most; call again to go on.",
+            reason="STREAM_EXPIRED",
+            retry_after=_RETRY_ELSEWHERE,
+        )

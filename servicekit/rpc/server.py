@@ -16,12 +16,18 @@ from servicekit.rpc.failures import Errors
 from servicekit.rpc.health import HEALTH, Health, health_service
 from servicekit.rpc.interceptors import Admission, Authorisation, Authorizer, Chain, Deadline, Open, RequestId
 from servicekit.rpc.policy import PUBLIC, Policy
+from servicekit.rpc.quota import Limits, Quota
 from servicekit.rpc.reflection import reflection_service
 from servicekit.rpc.tls import ServerTls, server_credentials
 from servicekit.values import Address
 
 # What was on the wire when the last call ended is still refused in our words, and not in gRPC's.
 _SETTLING = 0.05
+# So long may a client take for its part of TLS and of HTTP/2's greeting. Until it has acknowledged ours, it is not
+# bound to our limits of headers.
+_GREETING = timedelta(seconds=10)
+# So long a connection may be open without a call.
+_IDLE = timedelta(minutes=5)
 # After so long without traffic the server asks whether the client is still there, and closes the connection
 # when it is not told.
 _KEEPALIVE_TIME = timedelta(seconds=60)
@@ -54,10 +60,18 @@ class ServerOptions:
     """The time of a unary call whose caller gave none."""
     deadline_floor: timedelta
     """With less than this left a call is refused at once, since nobody would read the answer."""
+    max_stream_age: timedelta
+    """How long a stream is open, before its caller is told to call again."""
+    limits: Limits
+    """What one caller may use."""
     max_concurrent_rpcs: int
     """Calls served at a time in this process; beyond, RESOURCE_EXHAUSTED at once. Health does not count."""
     max_concurrent_streams: int
     """Calls at a time on one connection; beyond, the client's library waits."""
+    max_connections: int
+    """Connections at a time; one more is closed."""
+    max_connection_age: timedelta
+    """How old a connection may be, before its client is told to go on with another one."""
     max_request_bytes: int
     """The largest request message."""
     max_metadata_bytes: int
@@ -93,8 +107,12 @@ class Server:
             errors=Errors(),
             admission=self._admission,
             authorisation=Authorisation(authorizer or Open()),
+            quota=Quota(options.limits, _QUIET, strangers=not options.listen.is_loopback),
             deadline=Deadline(
-                options.default_deadline.total_seconds(), options.deadline_floor.total_seconds()
+                options.default_deadline.total_seconds(),
+                options.deadline_floor.total_seconds(),
+                options.max_stream_age.total_seconds(),
+                endless=_QUIET,
             ),
         )
         self.chain.check()
@@ -161,6 +179,16 @@ def channel_arguments(options: ServerOptions) -> list[tuple[str, int]]:
         ("grpc.max_metadata_size", options.max_metadata_bytes),
         ("grpc.absolute_max_metadata_size", options.max_metadata_bytes),
         ("grpc.max_concurrent_streams", options.max_concurrent_streams),
+        ("grpc.max_allowed_incoming_connections", options.max_connections),
+        ("grpc.server_handshake_timeout_ms", _milliseconds(_GREETING)),
+        ("grpc.http2.settings_timeout", _milliseconds(_GREETING)),
+        ("grpc.max_connection_idle_ms", _milliseconds(_IDLE)),
+        ("grpc.max_connection_age_ms", _milliseconds(options.max_connection_age)),
+        # Every stream has come to its own age by then, and has said so.
+        (
+            "grpc.max_connection_age_grace_ms",
+            _milliseconds(options.max_stream_age + options.default_deadline),
+        ),
         ("grpc.keepalive_time_ms", _milliseconds(_KEEPALIVE_TIME)),
         ("grpc.keepalive_timeout_ms", _milliseconds(_KEEPALIVE_TIMEOUT)),
         ("grpc.keepalive_permit_without_calls", 1),

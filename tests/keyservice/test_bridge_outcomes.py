@@ -48,6 +48,8 @@ BY_OUR_REASON = [
     (errors.Unavailable("", reason="UNAVAILABLE"), R.BRIDGE_UNAVAILABLE),
     (errors.Unavailable("", reason="CLOCK_SKEW"), R.EXCHANGE_UNAVAILABLE),
     (errors.ResourceExhausted("", reason="TOO_MANY_CALLS"), R.BRIDGE_UNAVAILABLE),
+    (errors.ResourceExhausted("", reason="TOO_MANY_CALLS_OF_ONE"), R.BRIDGE_UNAVAILABLE),
+    (errors.ResourceExhausted("", reason="RATE_EXCEEDED"), R.BRIDGE_UNAVAILABLE),
     (errors.FailedPrecondition("", reason="EXCHANGE_ERROR"), R.BRIDGE_ERROR),
 ]
 

@@ -42,10 +42,12 @@ def test_a_call_is_counted_by_service_method_and_code_and_timed() -> None:
         metrics.rpc_started(METHOD)
         assert scrape(server.address)[f"grpc_server_in_flight{{{LABELS}}}"] == 1
         metrics.rpc_finished(METHOD, "NOT_FOUND", 0.02)
+        metrics.rpc_refused(METHOD, "ECHO_NOT_FOUND")
         numbers = scrape(server.address)
     assert numbers[f"grpc_server_started_total{{{LABELS}}}"] == 1
     assert numbers[f"grpc_server_in_flight{{{LABELS}}}"] == 0
     assert numbers['grpc_server_handled_total{grpc_code="NOT_FOUND",' + LABELS + "}"] == 1
+    assert numbers["keybridge_rpc_refused_total{" + LABELS + ',reason="ECHO_NOT_FOUND"}'] == 1
     assert numbers[f'grpc_server_handling_seconds_bucket{{{LABELS},le="0.025"}}'] == 1
     assert numbers[f'grpc_server_handling_seconds_bucket{{{LABELS},le="0.01"}}'] == 0
     assert numbers[f"grpc_server_handling_seconds_sum{{{LABELS}}}"] == 0.02

@@ -148,9 +148,16 @@ async def serving(
 
 
 def quick(**changes: Any) -> ServerOptions:
-    """Options of a server that a test can stop at once; the others as the settings have them."""
+    """Options of a server that a test can stop at once, and call as often at a time as it likes; the others as the
+    settings have them.
+    """
     options = startup.server_options(ProbeServiceSettings(), shares_port=False)
-    return replace(options, **{"shutdown_grace": timedelta(seconds=1), "reflection": False, **changes})
+    own: dict[str, Any] = {
+        "shutdown_grace": timedelta(seconds=1),
+        "reflection": False,
+        "max_concurrent_streams": 10_000,
+    }
+    return replace(options, **own | changes)
 
 
 @asynccontextmanager

@@ -36,6 +36,7 @@ class Counts:
     started: list[str] = field(default_factory=list)
     finished: list[tuple[str, str]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
 
     def rpc_started(self, method: str) -> None:
         self.started.append(method)
@@ -43,6 +44,9 @@ class Counts:
     def rpc_finished(self, method: str, code: str, seconds: float) -> None:
         self.finished.append((method, code))
         self.seconds.append(seconds)
+
+    def rpc_refused(self, method: str, reason: str) -> None:
+        self.refused.append((method, reason))
 
 
 GET = "/keybridge.probe.v1.Probe/GetEcho"
@@ -66,7 +70,7 @@ async def test_a_call_is_one_line_with_its_facts_and_without_its_content(counts:
     assert line["peer"].startswith("ipv4:127.0.0.1:")
     assert 0 < line["duration_ms"] < 5000
     assert secret not in repr(logs)
-    assert (counts.started, counts.finished) == ([GET], [(GET, "OK")])
+    assert (counts.started, counts.finished, counts.refused) == ([GET], [(GET, "OK")], [])
     assert counts.seconds[0] > 0
 
 
@@ -106,14 +110,17 @@ async def test_below_the_level_of_the_log_a_call_is_still_counted(counts: Counts
     assert counts.finished == [(GET, "OK")]
 
 
-async def test_a_refusal_is_counted_with_its_code(counts: Counts) -> None:
+async def test_a_refusal_is_counted_and_logged_with_its_code_and_its_reason(counts: Counts) -> None:
     async def answer(request: Any, call: Call) -> Any:
-        raise NotFound("It is not there.")
+        raise NotFound("It is not there.", reason="ECHO_NOT_FOUND")
 
-    async with serving(Probe(answer), metrics=counts) as server, plain_channel(server.port) as channel:
-        await failure(ProbeStub(channel).GetEcho(Echo()))
+    with capture_logs() as logs:
+        async with serving(Probe(answer), metrics=counts) as server, plain_channel(server.port) as channel:
+            await failure(ProbeStub(channel).GetEcho(Echo()))
 
-    assert counts.finished == [(GET, "NOT_FOUND")]
+    assert (counts.finished, counts.refused) == ([(GET, "NOT_FOUND")], [(GET, "ECHO_NOT_FOUND")])
+    [line] = [each for each in logs if each["event"] == "rpc"]
+    assert (line["code"], line["reason"]) == ("NOT_FOUND", "ECHO_NOT_FOUND")
 
 
 async def test_a_handler_s_own_abort_is_counted_with_its_code_and_arrives_as_it_is(counts: Counts) -> None:

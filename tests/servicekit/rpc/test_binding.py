@@ -43,6 +43,17 @@ async def test_each_kind_of_call_reaches_its_handler() -> None:
         watch.cancel()
 
 
+async def test_a_call_without_a_request_is_refused_in_our_words() -> None:
+    probe = Probe()
+    async with serving(probe) as server, plain_channel(server.port) as channel:
+        for name in ("GetEcho", "WatchEcho"):
+            # To the client it is a stream, so that it ends without a message.
+            make: Any = channel.stream_stream(f"/{PROBE.full_name}/{name}")
+            told = from_rpc_error(await failure(make(iter([])).read()))
+            assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED_REQUEST")
+    assert probe.seen == []
+
+
 @pytest.mark.parametrize(
     "raw", [b"\xff", b"\x0a\xff", b"\x0a\x02\xc3\x28", b"\x08" + b"\xff" * 11, b"\x0c", b"\x22\x7fx"]
 )

@@ -14,7 +14,7 @@ from servicekit.rpc.bearer import bearer
 from servicekit.rpc.call import Call
 from servicekit.rpc.client import ChannelOptions, connect, is_read, service_config
 from servicekit.values import Address
-from tests.support.probe import PROBE, Echo, Probe, ProbeStub, failure, quick, serving
+from tests.support.probe import PROBE, Echo, Probe, ProbeStub, eventually, failure, quick, serving
 from tests.support.service_process import free_port
 
 
@@ -135,12 +135,33 @@ def test_only_unary_methods_that_get_or_list_are_reads() -> None:
 
 
 def test_the_predicate_of_reads_can_be_another() -> None:
-    config = service_config([PROBE], 3, lambda method: method.name == "AddEcho")
+    config = service_config([PROBE], ChannelOptions(), lambda method: method.name == "AddEcho")
 
     assert config["methodConfig"][0]["name"] == [{"service": "keybridge.probe.v1.Probe", "method": "AddEcho"}]
     assert config["methodConfig"][0]["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE", "CANCELLED"]
-    assert "methodConfig" not in service_config([PROBE], 1, is_read)
+    assert "methodConfig" not in service_config([PROBE], ChannelOptions(retry_attempts=1), is_read)
     assert config["loadBalancingConfig"] == [{"round_robin": {}}]
+
+
+async def test_more_calls_than_a_connection_takes_go_over_more_connections() -> None:
+    waiting: set[str] = set()
+    served, go_on = 0, asyncio.Event()
+
+    async def answer(_request: Any, call: Call) -> Any:
+        nonlocal served
+        served += 1
+        waiting.add(call.context.peer())
+        await go_on.wait()
+        return Echo()
+
+    options = quick(max_concurrent_streams=10)
+    async with serving(Probe(answer), options) as server, connect(f"127.0.0.1:{server.port}") as channel:
+        stub = channel.stub(ProbeStub)
+        calls = [asyncio.ensure_future(stub.GetEcho(Echo())) for _ in range(100)]
+        await eventually(lambda: served == 100, "all of them were being served")
+        go_on.set()
+        await asyncio.gather(*calls)
+    assert len(waiting) == 10
 
 
 async def test_the_request_id_goes_from_service_to_service(probe: Probe) -> None:

@@ -217,6 +217,30 @@ async def test_a_stream_without_a_deadline_has_none() -> None:
         call.cancel()
 
 
+async def test_a_stream_ends_at_its_age_with_words_that_say_to_call_again() -> None:
+    options = quick(max_stream_age=timedelta(milliseconds=100))
+    gate = Gate()
+    async with serving(Probe(gate.answer), options) as server, plain_channel(server.port) as channel:
+        call = ProbeStub(channel).WatchEcho(Echo())
+        told = from_rpc_error(await failure(call.read()))
+        assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "STREAM_EXPIRED")
+        assert told.retry_after == timedelta(milliseconds=100)
+
+        talk = ProbeStub(channel).TalkEcho()  # and says nothing
+        assert from_rpc_error(await failure(talk.read())).reason == "STREAM_EXPIRED"
+
+
+async def test_a_watch_of_health_has_no_age() -> None:
+    options = quick(max_stream_age=timedelta(milliseconds=1))
+    async with serving(options=options) as server, plain_channel(server.port) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        await server.set_not_serving()
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        watch.cancel()
+
+
 async def test_a_link_in_another_one_s_place_stops_the_start() -> None:
     chain: Chain = Server([], quick()).chain
 

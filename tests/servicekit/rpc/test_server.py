@@ -4,6 +4,7 @@ import asyncio
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -15,9 +16,11 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from servicekit.errors import StartupError
 from servicekit.rpc.binding import Service
 from servicekit.rpc.call import Call
+from servicekit.rpc.client import connect
 from servicekit.rpc.server import Server
 from servicekit.rpc.status import from_rpc_error
 from servicekit.values import Address
+from tests.support.http2 import Connection
 from tests.support.probe import (
     PROBE,
     Echo,
@@ -165,11 +168,44 @@ async def test_a_stop_that_is_given_up_on_goes_on() -> None:
             assert probe.connect_ex(("127.0.0.1", server.port)) != 0
 
 
+async def test_one_connection_more_than_allowed_is_closed_and_makes_room_for_another_when_it_ends() -> None:
+    async with serving(options=quick(max_connections=3)) as server:
+
+        def fill() -> list[bool]:
+            with ExitStack() as stack:
+                them = [stack.enter_context(Connection(server.port, acknowledge=False)) for _ in range(3)]
+                more = stack.enter_context(Connection(server.port, greet=False))
+                return [more.is_closed(), *(each.is_closed(0.1) for each in them)]
+
+        assert await asyncio.to_thread(fill) == [True, False, False, False]
+        async with plain_channel(server.port) as channel:
+            assert (await ProbeStub(channel).GetEcho(Echo(text="x"), wait_for_ready=True)).text == "x"
+
+
+async def test_a_connection_that_has_come_to_its_age_is_replaced_without_a_call_noticing() -> None:
+    peers: set[str] = set()
+
+    async def answer(_request: Any, call: Call) -> Any:
+        peers.add(call.context.peer())
+        await asyncio.sleep(0.001)
+        return Echo()
+
+    options = quick(max_connection_age=timedelta(milliseconds=200))
+    async with serving(Probe(answer), options) as server, connect(f"127.0.0.1:{server.port}") as channel:
+        stub = channel.stub(ProbeStub)
+
+        async def work() -> None:
+            while len(peers) < 4:
+                await stub.AddEcho(Echo(), timeout=20)
+
+        await asyncio.gather(*(work() for _ in range(10)))
+
+
 async def test_a_message_over_the_limit_is_refused() -> None:
     probe = Probe()
     async with serving(probe) as server, plain_channel(server.port) as channel:
-        error = await failure(ProbeStub(channel).GetEcho(Echo(data=bytes(1024 * 1024))))
-        await ProbeStub(channel).GetEcho(Echo(data=bytes(1024 * 1024 - 100)))
+        error = await failure(ProbeStub(channel).GetEcho(Echo(children=[Echo(data=bytes(16_384))] * 64)))
+        await ProbeStub(channel).GetEcho(Echo(children=[Echo(data=bytes(16_300))] * 64))
 
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert len(probe.seen) == 1
