@@ -121,7 +121,7 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
             history_reading = HistoryReading(database, calls, sessions, backfill=settings.history)
             reconciliation = Reconciliation(database, journal, sessions, history_reading)
             often = settings.reconcile_interval
-            pace = Pace(often, 20 * often, lease=20 * settings.exchange_timeout)
+            pace = Pace(often / 10, often, 20 * often, lease=20 * settings.exchange_timeout)
             comparing = ReconciliationLoop(database, accounts, reconciliation, work, pace)
             resolving = ResolutionLoop(journal, accounts, resolution, work)
             for listener in (comparing.hear, resolving.hear):

@@ -35,15 +35,12 @@ class HistoryReading:
         self._calls = calls
         self._sessions = sessions
         self._backfill = backfill
+        self._tells_all: dict[str, bool] = {}
+        """Whether an exchange tells of all markets at once, by its id."""
 
     async def markets(self, due: Due, connector: Connector) -> Sequence[str] | None:
         """On which markets the exchange has to be asked one by one; None when it tells of all at once."""
-        try:
-            await self._sessions.ask(connector, lambda session: session.trades(None, datetime.now(UTC), 1))
-        except FailedPrecondition as error:
-            if error.reason != "NOT_SUPPORTED":
-                raise
-        else:
+        if await self._tells_of_all(connector):
             return None
         ordered = await external_orders.markets(self._database.reads, due)
         held = [
@@ -53,6 +50,21 @@ class HistoryReading:
             markets = await exchange.markets()
         likely = sorted(each.symbol for each in markets.values() if _between(each, held))
         return list(dict.fromkeys([*ordered, *likely]))[:_MOST_MARKETS]
+
+    async def _tells_of_all(self, connector: Connector) -> bool:
+        known = self._tells_all.get(connector.exchange)
+        if known is not None:
+            return known
+        try:
+            await self._sessions.ask(connector, lambda session: session.trades(None, datetime.now(UTC), 1))
+        except FailedPrecondition as error:
+            if error.reason != "NOT_SUPPORTED":
+                raise
+            tells = False
+        else:
+            tells = True
+        self._tells_all[connector.exchange] = tells
+        return tells
 
     async def read(self, due: Due, connector: Connector, markets: Sequence[str] | None) -> tuple[int, bool]:
         """Store what is new; how many trades that were, and whether that was all."""

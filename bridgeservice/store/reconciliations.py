@@ -8,7 +8,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Boolean, Integer, Interval, Text, Uuid, bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 Place = tuple[str, str]
@@ -17,8 +17,9 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often a connector is compared: with something open on its exchange, and without."""
+    """How often a connector is compared: after something was filled, with something open, and without either."""
 
+    soon: timedelta
     often: timedelta
     seldom: timedelta
     lease: timedelta
@@ -36,6 +37,8 @@ class Due:
     """When it was first used here: what is older is history."""
     backfilled: bool
     """Whether all of that history has been read."""
+    claimed_at: datetime
+    """By the database's clock: what changed since was not compared."""
     cursors: Mapping[str, str]
     """Up to which time trades have been read, by market, or under the empty name for all."""
 
@@ -57,6 +60,7 @@ async def hurry(connection: AsyncConnection, places: Collection[Place]) -> None:
 async def claim(connection: AsyncConnection, held: Collection[Place], pace: Pace, most: int) -> list[Due]:
     """Those of the connectors that are due and that nobody else has."""
     values = _arrays(held) | {
+        "soon": pace.soon,
         "often": pace.often,
         "seldom": pace.seldom,
         "lease": pace.lease,
@@ -76,7 +80,9 @@ async def release(
 ) -> None:
     """Give the connector back: compared as a whole, or as far as its cursors say, and then not again for a while."""
     values = {"account_id": due.account_id, "connector": due.connector_name}
-    await connection.execute(_RELEASE, values | {"done": done, "pause": again_in})
+    await connection.execute(
+        _RELEASE, values | {"done": done, "pause": again_in, "claimed_at": due.claimed_at}
+    )
 
 
 def _arrays(places: Collection[Place]) -> dict[str, Any]:
@@ -120,11 +126,19 @@ _CLAIM: Final = text(
           JOIN unnest(:accounts, :connectors) AS held (account, connector)
             ON accounts.account_name = held.account AND kept.connector_name = held.connector
          WHERE (kept.claimed_until IS NULL OR kept.claimed_until < clock_timestamp())
-           AND (kept.reconciled_at IS NULL OR kept.reconciled_at < clock_timestamp() - CASE WHEN EXISTS (
+           AND (kept.reconciled_at IS NULL OR kept.reconciled_at < clock_timestamp() - CASE
+               WHEN EXISTS (
+                   SELECT FROM bridge.orders
+                    WHERE orders.account_id = kept.account_id AND orders.connector_name = kept.connector_name
+                      AND NOT orders.is_deleted AND orders.created_at > kept.reconciled_at - interval '1 day'
+                      AND orders.updated_at > kept.reconciled_at AND orders.filled > 0
+               ) THEN :soon
+               WHEN EXISTS (
                    SELECT FROM bridge.orders
                     WHERE orders.account_id = kept.account_id AND orders.connector_name = kept.connector_name
                       AND orders.state IN ('pending', 'unknown', 'open')
-               ) THEN :often ELSE :seldom END)
+               ) THEN :often
+               ELSE :seldom END)
          ORDER BY kept.reconciled_at NULLS FIRST
          LIMIT :most
            FOR NO KEY UPDATE OF kept SKIP LOCKED
@@ -134,11 +148,11 @@ _CLAIM: Final = text(
       FROM due
      WHERE kept.account_id = due.account_id AND kept.connector_name = due.connector_name
     RETURNING kept.account_id, due.account_name, kept.connector_name, kept.created_at,
-              kept.backfilled_at IS NOT NULL, kept.cursors
+              kept.backfilled_at IS NOT NULL, clock_timestamp(), kept.cursors
     """
 ).bindparams(
     *_PLACES,
-    *(bindparam(name, type_=Interval()) for name in ("often", "seldom", "lease")),
+    *(bindparam(name, type_=Interval()) for name in ("soon", "often", "seldom", "lease")),
     bindparam("most", type_=Integer()),
 )
 
@@ -154,9 +168,14 @@ _RELEASE: Final = text(
     """
     UPDATE bridge.reconciliations
        SET claimed_until = clock_timestamp() + :pause,
-           reconciled_at = CASE WHEN :done THEN clock_timestamp() ELSE reconciled_at END,
+           reconciled_at = CASE WHEN :done THEN :claimed_at ELSE reconciled_at END,
            backfilled_at = CASE WHEN :done THEN coalesce(backfilled_at, clock_timestamp()) ELSE backfilled_at END,
            updated_at = statement_timestamp()
      WHERE account_id = :account_id AND connector_name = :connector
     """
-).bindparams(*_ONE, bindparam("done", type_=Boolean()), bindparam("pause", type_=Interval()))
+).bindparams(
+    *_ONE,
+    bindparam("done", type_=Boolean()),
+    bindparam("pause", type_=Interval()),
+    bindparam("claimed_at", type_=TIMESTAMP(timezone=True)),
+)

@@ -25,7 +25,7 @@ from tests.support.bridge_service import connector_request, running
 from tests.support.fake_orders import Fault
 from tests.support.trading import Trader, state, trading
 
-ALWAYS = Pace(often=timedelta(0), seldom=timedelta(0), lease=timedelta(seconds=30))
+ALWAYS = Pace(soon=timedelta(0), often=timedelta(0), seldom=timedelta(0), lease=timedelta(seconds=30))
 ELSEWHERE = Ticket("BTC/USDT", OrderSide.SELL, OrderType.LIMIT, "2", "150", client_order_id="not-ours")
 
 
@@ -249,9 +249,30 @@ async def test_after_a_restart_a_connector_is_compared_as_soon_as_it_is_there_ag
         again = Trader(restarted, database, trader.account)
         order = await trader.place()
         trader.book.fill(order.exchange_order_id)
-        rarely = Pace(often=timedelta(days=1), seldom=timedelta(days=1), lease=timedelta(seconds=30))
+        a_day = timedelta(days=1)
+        rarely = Pace(soon=a_day, often=a_day, seldom=a_day, lease=timedelta(seconds=30))
         loop, work = looped(again, database, rarely)
         assert await loop.once() == 1
         await work.__aexit__()
         assert state(await again.get(order)) == "FILLED"
         assert await loop.once() == 0
+
+
+async def test_what_is_filled_at_once_is_followed_by_its_trades_soon(
+    used: Comparing, database: Database
+) -> None:
+    a_day = timedelta(days=1)
+    loop, work = looped(
+        used.trader, database, Pace(soon=timedelta(0), often=a_day, seldom=a_day, lease=timedelta(seconds=30))
+    )
+    await loop.once()
+    await work.__aexit__()
+    assert await loop.once() == 0
+    used.trader.book.fills_at_once = True
+    order = await used.trader.place()
+    assert await loop.once() == 1
+    await work.__aexit__()
+    assert [each.order_id for each in await used.trades()] == [order.order_id]
+    await loop.once()
+    await work.__aexit__()
+    assert await loop.once() == 0

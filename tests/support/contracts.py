@@ -3,6 +3,7 @@
 Nothing here names a method, so that a new one is in every test that goes by these.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,7 @@ class Things:
     client_id: str
     api_key_id: str
     connector_name: str = "paper"
+    order_id: str = dataclasses.field(default_factory=lambda: str(uuid4()))
 
     @classmethod
     def nobodys(cls) -> "Things":
@@ -63,7 +65,7 @@ class Things:
             "account_name": f"client_{self.client_id}",
             "connector_name": self.connector_name,
             "connector_names": self.connector_name,
-            "order_id": str(uuid4()),
+            "order_id": self.order_id,
         }
 
     def marks(self) -> tuple[bytes, ...]:

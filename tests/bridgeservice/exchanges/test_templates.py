@@ -5,18 +5,22 @@ import types
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import ccxt
 import pytest
 
+from bridgeservice.enums import OrderSide
 from bridgeservice.exchanges import templates
+from bridgeservice.exchanges.ccxt_session import CcxtSession
 from bridgeservice.exchanges.exchange import Environment
 from servicekit.catalogue import Catalogue
 from servicekit.credentials import Credentials
 from servicekit.errors import FailedPrecondition
 from tests.simulator.simulator import EXCHANGES, Simulator
 from tests.support.exchanges import OWNER, QUICK, connected, credentials
+from tests.support.orders import accepted, limit, market, named
 
 every_exchange = pytest.mark.parametrize("exchange_id", EXCHANGES)
 
@@ -56,6 +60,17 @@ def own_graph(connector: Any) -> dict[int, object]:
     return {id(each): each for each in writable(attributes, {id(each): each for each in shared})}
 
 
+async def trade(own: CcxtSession) -> None:
+    """Do with orders what can be done."""
+    accepted(await own.place(market(OrderSide.SELL, "0.1")))
+    order = accepted(await own.place(limit(OrderSide.SELL, "0.1", "70000")))
+    await own.open_orders()
+    await own.cancel(named(order))
+    await own.order(named(order))
+    await own.trades("BTC/USDT", datetime.now(UTC) - timedelta(minutes=1), 10)
+    await own.positions()
+
+
 @every_exchange
 async def test_two_used_connectors_have_nothing_in_common_but_what_is_named(
     simulator: Simulator, exchange_id: str
@@ -67,6 +82,7 @@ async def test_two_used_connectors_have_nothing_in_common_but_what_is_named(
             own = exchange.session(credentials(keys), OWNER)
             await own.balances()
             await own.permissions()
+            await trade(own)
             connectors.append(own._connector)
         one, other = (own_graph(connector) for connector in connectors)
 
@@ -102,6 +118,7 @@ async def test_what_connectors_do_leaves_the_template_as_it_was(
         own = exchange.session(credentials(keys), OWNER)
         await own.balances()
         await own.permissions()
+        await trade(own)
         await exchange.ticker("BTC/USDT")
 
         assert repr(vars(template)) == before
@@ -113,6 +130,23 @@ async def test_numbers_stay_text_and_orders_are_never_sent_twice() -> None:
     assert template.number is str
     assert template.on_json_response('{"a": 0.12345678901234567890}') == {"a": "0.12345678901234567890"}
     assert template.options["maxRetriesOnFailure"] == 0
+
+
+@pytest.mark.parametrize("exchange_id", ccxt.exchanges)
+async def test_ccxt_refuses_the_amount_of_a_market_order_where_it_would_take_it_for_a_cost(
+    exchange_id: str,
+) -> None:
+    options = templates.make(exchange_id, Environment.LIVE, QUICK).options
+    of_orders = options.get("createOrder")
+    assert options["createMarketBuyOrderRequiresPrice"] is True
+    if isinstance(of_orders, dict):
+        assert of_orders["createMarketBuyOrderRequiresPrice"] is True
+
+
+async def test_what_exchanges_derive_from_others_is_read_like_theirs() -> None:
+    exact = templates.make("okxus", Environment.LIVE, QUICK).exceptions["exact"]
+    assert exact["50119"].__name__ == "AuthenticationError"
+    assert exact["51016"].__name__ == "DuplicateOrderId"
 
 
 async def test_nesting_that_would_exhaust_the_stack_is_not_json() -> None:

@@ -21,6 +21,8 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from bridgeservice.v1 import trading_bridge_pb2 as bridge_pb
+from bridgeservice.v1.trading_bridge_pb2_grpc import TradingBridgeStub
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.key_service_pb2_grpc import KeyServiceStub
 from servicekit.rpc.status import RpcFailure
@@ -58,7 +60,10 @@ SHOWS_MARKS = {
         "ListAuditEvents",
     ),
     *("GetAccount", "ListAccounts", "GetConnector", "ListConnectors", "GetPortfolio"),
+    *("GetOrder", "ListOrders", "ListTrades", "GetRiskRules"),
 }
+# Nobody has a position on paper, and the first snapshot is taken a while after the start.
+HAVE_NOTHING = {"ListPositions", "GetPortfolioHistory"}
 LABELS = ("first", "second", "deleted", "disabled")
 PAIRS = 200
 
@@ -127,21 +132,22 @@ def two(
         KEYSERVICE_BRIDGE_TOKEN_FILE=str(folder / "keyservice.token"),
     )
     ports = {"keyservice": keys.port, "bridgeservice": bridge.port}
-    mine, theirs = asyncio.run(_tenants(keys.port, issuer))
+    mine, theirs = asyncio.run(_tenants(keys.port, bridge.port, issuer))
     yield Two(ports, issuer, mine, theirs)
     keys.close()
     bridge.close()
     postgres_server.sql(f"DROP DATABASE {database} WITH (FORCE)")
 
 
-async def _tenants(port: int, issuer: Issuer) -> tuple[Tenant, Tenant]:
-    async with plain_channel(port) as channel:
-        stub: Any = KeyServiceStub(channel)
-        return await _tenant(stub, bearing(issuer.token())), await _tenant(stub, bearing(issuer.token()))
+async def _tenants(port: int, bridge_port: int, issuer: Issuer) -> tuple[Tenant, Tenant]:
+    async with plain_channel(port) as channel, plain_channel(bridge_port) as bridge_channel:
+        stub, bridge = KeyServiceStub(channel), TradingBridgeStub(bridge_channel)
+        one, other = (bearing(issuer.token()) for _ in range(2))
+        return await _tenant(stub, bridge, one), await _tenant(stub, bridge, other)
 
 
-async def _tenant(stub: Any, admin: Any) -> Tenant:
-    """A client with a key of each kind: in use, deleted, disabled."""
+async def _tenant(stub: Any, bridge: Any, admin: Any) -> Tenant:
+    """A client with a key of each kind: in use, deleted, disabled; and an order that was filled, by one in use."""
     client = (await stub.CreateClient(pb.CreateClientRequest(name="tenant"), metadata=admin)).client
     keys = []
     mark = secrets.token_hex(8)
@@ -153,9 +159,31 @@ async def _tenant(stub: Any, admin: Any) -> Tenant:
     await stub.DeleteApiKey(pb.DeleteApiKeyRequest(api_key_id=keys[2].id), metadata=admin)
     keys[3].disabled = True
     await stub.UpdateApiKey(pb.UpdateApiKeyRequest(api_key=keys[3]), metadata=admin)
-    marks = (client.id, mark, *(key.id for key in keys))
-    things = Things(client.id, keys[0].id, keys[0].connector_name)
+    order_id = await _traded(bridge, admin, client.account_name, keys[0].connector_name)
+    engaged = bridge_pb.EngageKillSwitchRequest(account_name=client.account_name, reason=mark)
+    await bridge.EngageKillSwitch(engaged, metadata=admin)
+    marks = (client.id, mark, order_id, *(key.id for key in keys))
+    things = Things(client.id, keys[0].id, keys[0].connector_name, order_id)
     return Tenant(things, tuple(each.encode() for each in marks))
+
+
+async def _traded(bridge: Any, admin: Any, account_name: str, connector_name: str) -> str:
+    """An order that was filled at once, and whose trade is known."""
+    wanted = bridge_pb.PlaceOrderRequest(
+        account_name=account_name,
+        connector_name=connector_name,
+        symbol="BTC/USDT",
+        side="ORDER_SIDE_SELL",
+        type="ORDER_TYPE_MARKET",
+        amount="0.5",
+    )
+    order = (await bridge.PlaceOrder(wanted, metadata=admin)).order
+    listing = bridge_pb.ListTradesRequest(account_name=account_name)
+    async with asyncio.timeout(20):
+        while not (await bridge.ListTrades(listing, metadata=admin)).trades:  # noqa: ASYNC110 - in another process
+            await asyncio.sleep(0.05)
+    order_id: str = order.order_id
+    return order_id
 
 
 async def pages(
@@ -225,7 +253,8 @@ async def test_what_is_looked_for_would_be_found(two: Two, method: MethodDescrip
     answers = await asked(two, method, two.theirs.things, two.theirs)
     assert any(two.theirs.seen_in(each) for each in answers) is (method.name in SHOWS_MARKS)
     if tenant_fields(method) and method.name not in SHOWS_MARKS:
-        assert all(isinstance(each, RpcFailure) and each.reason == "UNIMPLEMENTED" for each in answers)
+        assert method.name in HAVE_NOTHING
+        assert all(isinstance(each, list) for each in answers)
 
 
 def test_every_read_is_about_somebody_or_known_to_be_about_nobody() -> None:
