@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -13,6 +14,14 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from bridgeservice.v1 import trading_bridge_pb2 as pb
 from bridgeservice.v1.credentials_pb2 import Credentials
+from bridgeservice.v1.order_pb2 import (
+    ORDER_SIDE_BUY,
+    ORDER_STATE_CANCELED,
+    ORDER_STATE_FILLED,
+    ORDER_STATE_OPEN,
+    ORDER_TYPE_LIMIT,
+    ORDER_TYPE_MARKET,
+)
 from bridgeservice.v1.permissions_pb2 import PERMISSION_YES
 from bridgeservice.v1.portfolio_pb2 import ConnectorPortfolio, ConnectorStatus
 from bridgeservice.v1.trading_bridge_pb2_grpc import TradingBridgeStub
@@ -116,6 +125,48 @@ async def test_connectors_work_on_real_ccxt_and_each_failure_is_its_own(
     assert not any(secret in written for keys in (right, wrong) for secret in (keys.api_key, keys.secret))
 
 
+async def test_orders_are_placed_on_real_ccxt_and_on_paper_and_survive_a_restart(
+    start_service: StartService, database_url: DatabaseUrl
+) -> None:
+    async with Simulator() as simulator:
+        keys = simulator.add_account("kraken", balances={"USDT": "1000"})
+        settings = {
+            "DATABASE_URL": raw_url(database_url),
+            "BRIDGESERVICE_EXCHANGE_URLS": json.dumps(simulator.urls),
+        }
+        process = start_service("bridgeservice", measured=True, **settings)
+        wish = pb.PlaceOrderRequest(
+            account_name=ACCOUNT, connector_name="kraken", symbol="SHARP/USDT", side=ORDER_SIDE_BUY,
+            type=ORDER_TYPE_LIMIT, amount="10.5", price="1.0", request_id=str(uuid4()),
+        )  # fmt: skip
+        async with asking(process) as bridge:
+            await bridge.AddConnector(connector_request("kraken", credentials=of(keys)))
+            await bridge.AddConnector(connector_request("paper", credentials=None))
+            resting = (await bridge.PlaceOrder(wish, **PATIENT)).order
+            assert (resting.state, resting.filled, resting.remaining) == (ORDER_STATE_OPEN, "0", "10.5")
+            on_paper = pb.PlaceOrderRequest()
+            on_paper.CopyFrom(wish)
+            on_paper.connector_name, on_paper.type, on_paper.price = "paper", ORDER_TYPE_MARKET, ""
+            told = await refusal(bridge.PlaceOrder(on_paper))
+            assert told.reason == "REQUEST_ID_REUSED"
+            on_paper.request_id = str(uuid4())
+            bought = (await bridge.PlaceOrder(on_paper)).order
+            assert (bought.state, bought.filled) == (ORDER_STATE_FILLED, "10.5")
+            assert bought.fees[0].asset == "USDT"
+        process.terminate()
+        assert process.status() == 0
+        again = start_service("bridgeservice", measured=True, **settings)
+        async with asking(again) as bridge:
+            assert (await bridge.PlaceOrder(wish)).order == resting
+            listed = await bridge.ListOrders(pb.ListOrdersRequest(account_name=ACCOUNT))
+            assert [each.order_id for each in listed.orders] == [bought.order_id, resting.order_id]
+            await bridge.AddConnector(connector_request("kraken", credentials=of(keys)))
+            cancel = pb.CancelOrderRequest(account_name=ACCOUNT, order_id=resting.order_id)
+            assert (await bridge.CancelOrder(cancel, **PATIENT)).order.state == ORDER_STATE_CANCELED
+        [placed] = simulator.orders("kraken")
+        assert (placed.id, placed.status.value) == (resting.exchange_order_id, "canceled")
+
+
 async def test_paper_works_with_a_database_and_says_what_it_lacks_without(
     start_service: StartService, database_url: DatabaseUrl
 ) -> None:
@@ -132,3 +183,6 @@ async def test_paper_works_with_a_database_and_says_what_it_lacks_without(
     assert {each.asset: bool(each.value) for each in found[with_one].balances}["USDT"]
     assert status(found[without]) == "ERROR"
     assert "database" in found[without].error
+    async with asking(without) as bridge:
+        told = await refusal(bridge.ListOrders(pb.ListOrdersRequest(account_name=ACCOUNT)))
+        assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "DATABASE_REQUIRED")
