@@ -21,6 +21,7 @@ from tests.evidence.crash_journal import AWAY
 from tests.evidence.fault_model import Change, Key, Model
 from tests.evidence.fault_steps import CLIENTS, Slot, Step, What
 from tests.simulator.simulator import Simulator
+from tests.support.service_process import PATIENCE
 
 CALL_SECONDS = 8.0
 MARK = "SHARP"
@@ -156,7 +157,8 @@ class Callers:
     async def _call(self, turn: _Turn, method: str, request: Any, expected: Set[str] = frozenset()) -> Any:
         """The answer; the reason where it was refused; None where there was no answer."""
         step = turn.step
-        stub = await self._lines[step.replica].stub()
+        async with asyncio.timeout(2 * PATIENCE):  # a KeyService that was killed is started again meanwhile
+            stub = await self._lines[step.replica].stub()
         try:
             call = getattr(stub, method)(request, timeout=CALL_SECONDS)
             answer = [each async for each in call] if method == "ReinitializeApiKeys" else await call

@@ -33,6 +33,7 @@ class Happenings:
         self._passing: dict[tuple[What, int], int] = {}
         """At which step what goes on is over, by what it is and whom it befalls."""
         self._starts: set[asyncio.Task[None]] = set()
+        self._failed: list[BaseException] = []
         self.count: Counter[str] = Counter()
 
     async def __aenter__(self) -> Self:
@@ -71,13 +72,18 @@ class Happenings:
         return True
 
     async def pass_by(self, number: int | None = None) -> None:
-        """End what is over by this step; all of it, where none is named, and wait until all processes are there."""
+        """End what is over by this step; all of it, where none is named, and wait until all processes are there.
+
+        Fails where one of them could not be started.
+        """
         for place, end in list(self._passing.items()):
             if number is None or end <= number:
                 del self._passing[place]
                 await self._end(*place)
-        if number is None:
-            await asyncio.gather(*self._starts)
+        if number is None and self._starts:
+            await asyncio.wait(self._starts)
+        if self._failed:
+            raise self._failed[0]
 
     async def _end(self, what: What, replica: int) -> None:
         wire = self._wires[replica]
@@ -147,4 +153,9 @@ class Happenings:
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._starts.add(task)
-        task.add_done_callback(self._starts.discard)
+        task.add_done_callback(self._started)
+
+    def _started(self, task: asyncio.Task[None]) -> None:
+        self._starts.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failed.append(error)
