@@ -86,6 +86,8 @@ bench: $(INSTALLED) ## Measure: custody beside raw gRPC and asyncpg, sealing, th
 	@$(RUN) benchmarks.ledger
 	@$(RUN) benchmarks.connectors
 	@$(RUN) benchmarks.bridge --uvloop
+	@$(RUN) benchmarks.greedy
+	@$(RUN) benchmarks.hostile
 
 dist: $(INSTALLED) ## Build the wheel and the source distribution.
 	@$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist

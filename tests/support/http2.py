@@ -5,16 +5,14 @@ hardly understood.
 """
 
 import socket
-import ssl
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
-END_STREAM, ACK, END_HEADERS = 1, 1, 4
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, CONTINUATION = 0, 1, 3, 4, 6, 9
+ACK, END_HEADERS = 1, 4
 CANCEL = 8
-ENHANCE_YOUR_CALM = 11
 
 _HEAD = struct.Struct(">HBBBI")
 _PATIENCE = 10.0
@@ -30,11 +28,6 @@ class Frame:
     flags: int
     stream: int
     payload: bytes
-
-    @property
-    def error(self) -> int:
-        """What a GOAWAY or RST_STREAM gives as its reason."""
-        return int.from_bytes(self.payload[4:8] if self.kind == GOAWAY else self.payload[:4], "big")
 
 
 def frame(kind: int, payload: bytes = b"", *, flags: int = 0, stream: int = 0) -> bytes:
@@ -62,26 +55,12 @@ def call_headers(path: str, *more: tuple[str, str]) -> bytes:
     )
 
 
-def message(raw: bytes) -> bytes:
-    """A gRPC message as it lies in DATA frames."""
-    return b"\0" + len(raw).to_bytes(4, "big") + raw
-
-
-def whole_call(stream: int, path: str, raw: bytes = b"", *more: tuple[str, str]) -> bytes:
-    """A complete unary call on a stream of the client's, which has an odd number."""
-    begin = frame(HEADERS, call_headers(path, *more), flags=END_HEADERS, stream=stream)
-    return begin + frame(DATA, message(raw), flags=END_STREAM, stream=stream)
-
-
 class Connection:
     """One connection, greeted or not."""
 
-    def __init__(
-        self, port: int, *, tls: ssl.SSLContext | None = None, greet: bool = True, acknowledge: bool = True
-    ) -> None:
-        plain = socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE)
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket = tls.wrap_socket(plain, server_hostname="localhost") if tls else plain
+    def __init__(self, port: int, *, greet: bool = True, acknowledge: bool = True) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._read = b""
         if greet:
             self.send(PREFACE, frame(SETTINGS))
@@ -92,16 +71,17 @@ class Connection:
     def send(self, *parts: bytes) -> None:
         self.socket.sendall(b"".join(parts))
 
-    def flood(self, parts: Iterable[bytes]) -> int:
-        """Send until there is nothing more, or nobody takes it any more; return how many were taken."""
-        sent = 0
+    def forget_answers(self) -> None:
+        """Read what is there and keep nothing of it; OSError when the server has closed the connection."""
+        self.socket.setblocking(False)
         try:
-            for part in parts:
-                self.socket.sendall(part)
-                sent += 1
-        except OSError:
-            pass
-        return sent
+            while self.socket.recv(65536):
+                pass
+        except BlockingIOError:
+            return
+        finally:
+            self.socket.settimeout(_PATIENCE)
+        raise ConnectionResetError
 
     def frames(self, seconds: float = _PATIENCE) -> Iterator[Frame]:
         """What the server says, until it closes the connection; a silence of so long is a time-out."""
