@@ -311,7 +311,7 @@ class LifeCycle(RuleBasedStateMachine):
             opened = row.open(self.service.keyring)
             assert opened == ({} if key.erased else _columns(CREDENTIALS[key.number]))
             assert row.secret_version == key.secret_version
-        changes = self.service.sql("SELECT FROM audit_events WHERE action <> :release", release=RELEASE)
+        changes = self.service.sql("SELECT id FROM audit_events WHERE action <> :release", release=RELEASE)
         assert len(self.run(changes)) == self.model.events
 
 

@@ -36,7 +36,7 @@ CONTRACTS = {"keyservice": "keyservice.v1.KeyService", "bridgeservice": "bridges
 # What each refuses when it is asked with an empty request, and how.
 REFUSED = {
     "keyservice": ("GetBalances", "INVALID_ARGUMENT"),
-    "bridgeservice": ("GetPortfolioHistory", "UNIMPLEMENTED"),
+    "bridgeservice": ("GetPortfolioHistory", "INVALID_ARGUMENT"),
 }
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 
@@ -114,13 +114,12 @@ async def test_reflection_lists_the_service(served: Served, channel: grpc.aio.Ch
     assert re.search(r'"status":\s*"SERVING"', told)
 
 
-async def test_a_refusal_is_in_our_words_also_that_a_method_is_not_built_yet(
+async def test_a_refusal_is_in_our_words(
     served: Served, channel: grpc.aio.Channel
 ) -> None:
     told = from_rpc_error(await failure(raw_call(channel, served.refused, b"")))
     assert told.code.name == told.reason == REFUSED[served.name][1]
-    unbuilt = told.message == f"{served.refused} is not served by this build."
-    assert unbuilt == (told.code is grpc.StatusCode.UNIMPLEMENTED)
+    assert told.message.startswith("The request is not valid: ")
 
 
 async def test_the_request_id_comes_back_and_is_in_the_log(served: Served, channel: grpc.aio.Channel) -> None:

@@ -22,4 +22,4 @@ def downgrade():
 def write_revision(directory: Path, revision: str, before: str, *up: str, down: tuple[str, ...] = ()) -> None:
     """A revision of these statements, for ``more_versions``."""
     content = REVISION.format(revision=revision, before=before, up=up, down=down)
-    (directory / f"{revision}.py").write_text(content)
+    (directory / f"20991231_{revision}_of_a_test.py").write_text(content)

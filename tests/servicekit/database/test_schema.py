@@ -181,7 +181,7 @@ async def test_a_role_that_may_not_read_the_revision_is_told_what_to_grant(datab
         async with database.transaction() as connection:
             await connection.execute(text(f"SET LOCAL ROLE {role}"))
             with pytest.raises(
-                StartupError, match="grant SELECT on keybridge_alembic_version to the service"
+                StartupError, match="lacks SELECT on keybridge_alembic_version"
             ):
                 await check_head(connection)
     finally:
