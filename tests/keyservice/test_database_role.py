@@ -132,9 +132,13 @@ async def test_an_old_databases_secrets_are_adopted(empty_database_url: Database
     await migrate.upgrade(empty_database_url)
     accounts = await make_accounts(empty_database_url)
     database = Database(DatabaseOptions(url=accounts.keyservice, pool_size=2))
-    report = await adopt(database, await open_keyring(database, [new_key()]), old.key)
-    await database.close()
+    keyring = await open_keyring(database, [new_key()])
+    report = await adopt(database, keyring, old.key)
     assert "2 API keys sealed anew." in list(report.lines())
+    # What the migration did to the old rows is in the record too, and is sealed with the rest.
+    assert await sealer(database, keyring).once() > 4
+    assert (await verify(database.reads, keyring)).told == []
+    await database.close()
 
 
 @pytest.mark.parametrize("method", ["AddApiKey", "RotateApiKey", "DeleteApiKey", "ReinitializeApiKey"])

@@ -10,9 +10,12 @@ import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from keyservice.breaker import LOOKS
+from keyservice.breaker import LOOKS, NO_ACCOUNT, Breaker, Sign
+from keyservice.bridge_records import Outcome
 from keyservice.convergence_loop import ConvergenceLoop
+from keyservice.enums import BridgeReason
 from keyservice.store.audit import RELEASE
+from keyservice.v1 import bridge_status_pb2 as status
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.api_key_pb2 import ApiKey
 from keyservice.v1.client_pb2 import Client
@@ -210,22 +213,25 @@ async def test_what_the_loop_sends_is_on_record_before_under_the_name_of_converg
 
 
 async def test_while_the_bridge_is_known_to_be_away_the_loop_sends_nothing_and_records_nothing(
-    service: KeyService, client: Client, bridge: RunningBridge
+    service: KeyService, client: Client, bridge: RunningBridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also where a call would get through by then: it would not be on record."""
     key = await service.add_key(client)
-    await bridge.stop()
-    await _reinitialize(service, key)
-    for _ in range(LOOKS):
-        await service.bridge.info(timeout=timedelta(seconds=5))
-    assert service.bridge.absence is not None
     before = await releases(service)
+    bridge.faults.seen.clear()
+    breaker = Breaker(pause=timedelta(0))
+    for _ in range(LOOKS):
+        away = Outcome(BridgeReason.BRIDGE_UNAVAILABLE)
+        breaker.failed(NO_ACCOUNT, Sign.AWAY, away, timedelta(seconds=1))
+    monkeypatch.setattr(service.bridge, "_breaker", breaker)
+    assert breaker.refusal(NO_ACCOUNT) is None
     await due_at_once(service)
-    await bridge.start()
     loop = ConvergenceLoop(service.database, service.convergence, at_once=10)
     assert await loop.once() == 1
     await service.convergence.__aexit__()
-    assert (await service.get_key(key)).bridge_status.attempt_count == 1
-    assert pushed(bridge)[1:] == []
+    now = (await service.get_key(key)).bridge_status
+    assert (now.reason, now.attempt_count) == (status.BRIDGE_REASON_BRIDGE_UNAVAILABLE, 1)
+    assert pushed(bridge) == []
     assert await releases(service) == before
 
 

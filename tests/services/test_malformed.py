@@ -30,7 +30,7 @@ from tests.support.service_process import StartService, raw_url
 
 REQUESTS, CONNECTIONS, AT_A_TIME = 10_000, 4, 32
 # Enough for every kind to meet every method of a complete servicer.
-IN_PROCESS = 1_500
+IN_PROCESS = 4_000
 CONTRACTS = {
     "keyservice": key_service_pb2.DESCRIPTOR.services_by_name["KeyService"],
     "bridgeservice": trading_bridge_pb2.DESCRIPTOR.services_by_name["TradingBridge"],

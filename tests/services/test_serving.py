@@ -114,9 +114,7 @@ async def test_reflection_lists_the_service(served: Served, channel: grpc.aio.Ch
     assert re.search(r'"status":\s*"SERVING"', told)
 
 
-async def test_a_refusal_is_in_our_words(
-    served: Served, channel: grpc.aio.Channel
-) -> None:
+async def test_a_refusal_is_in_our_words(served: Served, channel: grpc.aio.Channel) -> None:
     told = from_rpc_error(await failure(raw_call(channel, served.refused, b"")))
     assert told.code.name == told.reason == REFUSED[served.name][1]
     assert told.message.startswith("The request is not valid: ")

@@ -180,9 +180,7 @@ async def test_a_role_that_may_not_read_the_revision_is_told_what_to_grant(datab
     try:
         async with database.transaction() as connection:
             await connection.execute(text(f"SET LOCAL ROLE {role}"))
-            with pytest.raises(
-                StartupError, match="lacks SELECT on keybridge_alembic_version"
-            ):
+            with pytest.raises(StartupError, match="lacks SELECT on keybridge_alembic_version"):
                 await check_head(connection)
     finally:
         await by_hand(database, f"DROP ROLE {role}")
