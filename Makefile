@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 XDIST ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check lint types format generate breaking lock migration catalogue bench crash chaos dist clean
+.PHONY: help install run test check lint types vulnerabilities format generate breaking lock migration catalogue bench crash chaos dist clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,8 +41,11 @@ run: $(INSTALLED) ## Start PostgreSQL and both services; Ctrl-C stops all of it.
 test: check ## Everything that CI runs: the checks, then the tests with their coverage gate.
 	@$(RUN) pytest -n $(XDIST) --cov --cov-report=term-missing --ignore tests/house --ignore tests/protos
 
-check: lint types breaking ## Lint, types, contracts, generated code, import rules, lock file; no tests of behaviour.
+check: lint types breaking vulnerabilities ## Lint, types, contracts, generated code, import rules, lock file; no tests of behaviour.
 	@$(RUN) pytest -q tests/house tests/protos
+
+vulnerabilities: $(INSTALLED)
+	@$(RUN) deploy.vulnerabilities
 
 lint: $(INSTALLED)
 	@$(RUN) ruff format --check --quiet . || { echo "make format puts this right" >&2; exit 1; }
@@ -50,7 +53,7 @@ lint: $(INSTALLED)
 	@$(BIN)/lint-imports --no-cache
 
 types: $(INSTALLED)
-	@$(RUN) mypy servicekit keyservice bridgeservice keybridge migrations tests
+	@$(RUN) mypy servicekit keyservice bridgeservice keybridge migrations deploy tests
 
 format: $(INSTALLED) ## Put code and protos into their form.
 	@$(RUN) ruff check --quiet --fix-only .
@@ -89,8 +92,16 @@ bench: $(INSTALLED) ## Measure: custody beside raw gRPC and asyncpg, sealing, th
 	@$(RUN) benchmarks.greedy
 	@$(RUN) benchmarks.hostile
 
-dist: $(INSTALLED) ## Build the wheel and the source distribution.
+# The time of the last commit is all that a build knows of time, so that everybody's are the same to the byte.
+dist: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
+dist: $(INSTALLED) ## Build the wheel, twice and with the same result, the source distribution and the bill of materials.
+	@rm -rf dist build/again
 	@$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist
+	@$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir build/again
+	@for made in dist/*.whl dist/*.tar.gz; do \
+	    cmp "$$made" "build/again/$${made#dist/}" || { echo "two builds of $$made differ" >&2; exit 1; }; \
+	done
+	@$(RUN) deploy.sbom dist/*.whl dist/keybridge.cdx.json
 
 clean: ## Remove what the other targets made.
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

@@ -69,9 +69,9 @@ async def measure(service: str, port: int) -> bool:
 
 def attack_until_told(attack: str, port: int, path: str) -> None:
     """What the attacker's process does, until its input ends."""
-    over = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
-    ATTACKS[attack](port, path, lambda: not over.is_set())
+    reading = threading.Thread(target=sys.stdin.read, daemon=True)
+    reading.start()
+    ATTACKS[attack](port, path, reading.is_alive)
 
 
 def main() -> int:

@@ -1,5 +1,6 @@
 """What README and the rest say is there, is there."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -45,3 +46,26 @@ def test_every_setting_that_the_readme_names_exists() -> None:
 def test_decisions_are_numbered_without_a_gap() -> None:
     numbers = [int(path.name[:4]) for path in sorted((ROOT / "docs" / "adr").glob("*.md"))]
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_every_promise_of_security_names_its_test() -> None:
+    text = (ROOT / "docs" / "security.md").read_text()
+    promised = text.partition("## What is promised")[2].partition("## What is not promised")[0]
+    rows = [line for line in promised.splitlines() if line.startswith("|")]
+    promises = [row for row in rows if row not in ("| promise | kept by |", "|---|---|")]
+    assert len(promises) > 20
+    kept = re.compile(r"\| .+ \| `tests/[\w/]+\.py::test_\w+` \|")
+    assert [row for row in promises if not kept.fullmatch(row)] == []
+
+
+def test_every_test_that_a_document_names_exists() -> None:
+    for document in DOCUMENTS:
+        for file, name in re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", document.read_text()):
+            source = ROOT / file
+            assert source.exists(), f"{document.name}: {file}"
+            defined = {
+                each.name
+                for each in ast.walk(ast.parse(source.read_text()))
+                if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
+            }
+            assert name in defined, f"{document.name}: {file}::{name}"

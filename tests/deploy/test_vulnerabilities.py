@@ -1,0 +1,63 @@
+"""What the check of the lock file says: of what is known, of nothing, and where nobody answers."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy import vulnerabilities
+
+FOUND = {"id": "PYSEC-2026-1", "fix_versions": ["2.0", "1.9.1"], "aliases": []}
+
+
+def answered(monkeypatch: pytest.MonkeyPatch, stdout: str) -> None:
+    """pip-audit's answer, in its own form."""
+
+    def run(command: list[str], **_: Any) -> "subprocess.CompletedProcess[str]":
+        return subprocess.CompletedProcess(command, 1, stdout, "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+
+
+def report(*packages: dict[str, Any]) -> str:
+    return json.dumps({"dependencies": packages, "fixes": []})
+
+
+def test_what_is_known_is_named_with_its_mend_and_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    well = {"name": "well", "version": "1.0", "vulns": []}
+    ill = {"name": "ill", "version": "1.0", "vulns": [FOUND, {"id": "PYSEC-2026-2", "fix_versions": []}]}
+    answered(monkeypatch, report(well, ill))
+    assert vulnerabilities.main() == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "Known vulnerabilities:",
+        "  ill 1.0: PYSEC-2026-1, mended in 2.0, 1.9.1",
+        "  ill 1.0: PYSEC-2026-2, mended in none yet",
+    ]
+
+
+def test_nothing_known_passes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    answered(monkeypatch, report({"name": "well", "version": "1.0", "vulns": []}))
+    assert vulnerabilities.main() == 0
+    assert capsys.readouterr().out == "Known vulnerabilities: none in 1 packages.\n"
+
+
+def test_where_nobody_answers_a_line_says_that_nothing_was_checked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    nowhere = "http://127.0.0.1:1"
+    environ = {**os.environ, "HTTPS_PROXY": nowhere, "HTTP_PROXY": nowhere, "NO_PROXY": ""}
+    assert vulnerabilities.main(environ=environ) == 0
+    assert "not checked" in capsys.readouterr().out
+
+
+def test_one_who_never_answers_does_not_hold_up_the_check(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(vulnerabilities, "_ALTOGETHER", 0.01)
+    assert vulnerabilities.main(tmp_path / "no.lock") == 0
+    assert "not checked" in capsys.readouterr().out
