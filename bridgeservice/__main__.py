@@ -13,7 +13,8 @@ from bridgeservice.directory import Directory
 from bridgeservice.exchange_calls import ExchangeCalls
 from bridgeservice.exchanges import plugins
 from bridgeservice.exchanges.exchange import Environment
-from bridgeservice.exchanges.paper import PAPER, paper_provider
+from bridgeservice.exchanges.paper import paper_provider
+from bridgeservice.exchanges.paper_options import PAPER
 from bridgeservice.exchanges.registry import Registry
 from bridgeservice.housekeeping import Housekeeping
 from bridgeservice.market_data import MarketData
@@ -30,6 +31,7 @@ from bridgeservice.v1 import trading_bridge_pb2
 from bridgeservice.verification import Verification
 from servicekit import command_line, logs, startup
 from servicekit.catalogue import Catalogue
+from servicekit.database.named import names_database
 from servicekit.metrics import Metrics
 from servicekit.paging import PageTokens, keyed
 from servicekit.rpc.binding import Service
@@ -51,7 +53,7 @@ async def serve(settings: BridgeServiceSettings, shares_port: bool) -> None:
     async with AsyncExitStack() as stack:
         database = ready = None
         # In production the step is taken in any case: it refuses a database that nobody named.
-        if startup.names_database(settings) or settings.environment == "production":
+        if names_database(settings) or settings.environment == "production":
             database = await stack.enter_async_context(
                 startup.open_database(settings, METADATA, name="bridgeservice")
             )

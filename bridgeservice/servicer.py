@@ -119,11 +119,15 @@ class BridgeServicer:
             revision=check.revision(request.revision),
         )
         check.refuse()
-        if request.verify:
-            held = await self._verification.add(pushed, within=_time(call))
-        else:
+        if not request.verify:
             held = self._accounts.add(pushed)
-        return pb.AddConnectorResponse(connector=conversion.connector(held, self._identity.instance_id))
+            return pb.AddConnectorResponse(connector=conversion.connector(held, self._identity.instance_id))
+        held, permissions = await self._verification.add(pushed, within=_time(call))
+        return pb.AddConnectorResponse(
+            connector=conversion.connector(held, self._identity.instance_id),
+            permissions=conversion.permissions(permissions),
+            warning=warning(permissions),
+        )
 
     async def GetConnector(self, request: pb.GetConnectorRequest, _call: Call) -> pb.GetConnectorResponse:
         found = self._connector(request)

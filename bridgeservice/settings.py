@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from bridgeservice.exchanges.options import Options
-from bridgeservice.exchanges.paper import PAPER, STARTING_BALANCES, PaperOptions
+from bridgeservice.exchanges.paper_options import PAPER, STARTING_BALANCES, PaperOptions
 from servicekit.catalogue import Catalogue
 from servicekit.config import Address, Duration, PositiveDuration, ServiceSettings, StringMap
 from servicekit.errors import SettingsError

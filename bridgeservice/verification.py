@@ -33,7 +33,7 @@ class Verification:
         except TimeoutError:
             raise late(connector.exchange, within) from None
 
-    async def add(self, pushed: Connector, *, within: float | None) -> Connector:
+    async def add(self, pushed: Connector, *, within: float | None) -> tuple[Connector, Permissions]:
         """Hold a connector once its credentials are proven; until then what was there before goes on."""
         proven = self._accounts.check(pushed) or pushed
         held = None
@@ -44,7 +44,7 @@ class Verification:
         finally:
             if held is not pushed:
                 self._sessions.retire(pushed)
-        return held
+        return held, permissions
 
     async def _ask(self, connector: Connector) -> Permissions:
         async with self._sessions.of(connector) as session:

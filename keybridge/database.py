@@ -19,6 +19,7 @@ from keyservice.settings import KeyServiceSettings
 from servicekit import config, startup
 from servicekit.database import migrate
 from servicekit.database.engine import Database
+from servicekit.database.named import database_url, names_database
 from servicekit.database.options import DatabaseOptions
 from servicekit.database.schema import check_head, check_schema
 from servicekit.database.url import DatabaseUrl
@@ -92,10 +93,10 @@ def _databases(environ: Mapping[str, str]) -> dict[DatabaseUrl, list[MetaData]]:
     found: dict[DatabaseUrl, list[MetaData]] = {}
     key_settings = config.load(KeyServiceSettings, environ)
     bridge_settings = config.load(BridgeServiceSettings, environ)
-    found.setdefault(startup.database_url(key_settings), []).append(KEY_METADATA)
+    found.setdefault(database_url(key_settings), []).append(KEY_METADATA)
     # The bridge can do without a database.
-    if startup.names_database(bridge_settings):
-        found.setdefault(startup.database_url(bridge_settings), []).append(BRIDGE_METADATA)
+    if names_database(bridge_settings):
+        found.setdefault(database_url(bridge_settings), []).append(BRIDGE_METADATA)
     return found
 
 

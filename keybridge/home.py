@@ -13,7 +13,8 @@ from keybridge import private_files
 from keybridge.interruption import Undo
 from keyservice.sealing import MasterKey
 from keyservice.settings import KeyServiceSettings
-from servicekit import config, startup
+from servicekit import config
+from servicekit.database.named import names_database
 from servicekit.embedded_postgres import EmbeddedPostgres
 
 DATABASE = "keybridge"
@@ -55,7 +56,7 @@ async def surroundings(environ: Mapping[str, str], undo: Undo) -> AsyncIterator[
     settings = config.load(KeyServiceSettings, environ)
     # Here too, so that a wrong setting is told before anything is made or started.
     config.load(BridgeServiceSettings, environ)
-    if startup.names_database(settings):
+    if names_database(settings):
         yield Surroundings(environ, None)
         return
     home = home_directory(environ)

@@ -17,9 +17,10 @@ from keybridge.home import Surroundings, home_directory, surroundings
 from keybridge.identities import Identities
 from keybridge.interruption import Undo
 from keyservice.settings import KeyServiceSettings
-from servicekit import config, logs, ports, startup
+from servicekit import config, logs, ports
 from servicekit.children import ChildFailed, Command, Keeper
 from servicekit.config import Address
+from servicekit.database.named import database_url
 from servicekit.embedded_postgres import EmbeddedPostgres
 
 _SLACK = timedelta(seconds=5)
@@ -49,7 +50,7 @@ async def _run_services(home: Surroundings, identities: Identities, say: Say, un
     keyservice = config.load(KeyServiceSettings, home.environ)
     bridgeservice = config.load(BridgeServiceSettings, home.environ)
     logs.configure(keyservice.log_level, keyservice.log_format)
-    say(f"PostgreSQL      {startup.database_url(keyservice).where}")
+    say(f"PostgreSQL      {database_url(keyservice).where}")
     for settings in (bridgeservice, keyservice):
         await _wait_until_free(settings.listen, say)
     if identities.needed:
@@ -63,8 +64,9 @@ async def _run_services(home: Surroundings, identities: Identities, say: Say, un
         say(f"TradingBridge   {bridge_address}, SERVING")
         say(f"KeyService      {key_address}, SERVING")
         say(_hints(keyservice, identities, key_address, bridge_address))
-        async with startup.background(identities.keep_renewed):
-            await _watch(home.postgres)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(identities.keep_renewed())
+            tasks.create_task(_watch(home.postgres))
     except ChildFailed as failure:
         return failure.status
     except asyncio.CancelledError:

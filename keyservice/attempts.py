@@ -20,15 +20,14 @@ class Attempts:
             registry=registry,
         )
 
-    def note(self, key: ApiKey, outcome: Outcome, *, quiet: bool) -> None:
-        """One attempt. ``quiet`` where all know already that the bridge is away: each key would say so again."""
+    def note(self, key: ApiKey, outcome: Outcome) -> None:
+        """One attempt, also one that was not made because the bridge is known to be away."""
         action = "push" if key.wanted else "remove"
         reason = outcome.reason.name if outcome.reason else ""
         self._counter.labels(action, "success" if outcome.ok else "failure", reason).inc()
         if outcome.ok:
             return
-        say = _log.debug if quiet else _log.warning
-        say(
+        _log.warning(
             "the bridge does not match a key yet",
             action=action,
             api_key_id=str(key.id),

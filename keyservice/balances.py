@@ -125,7 +125,9 @@ class Balances:
 
     def _can_be_repaired(self, found: KeyBalances) -> bool:
         """Whether the key belongs on the bridge, and the bridge, which is there, does not hold it."""
-        if self._bridge.away or found.key.bridge_state is BridgeState.FAILED:
+        if found.key.bridge_state is BridgeState.FAILED:
+            return False
+        if self._bridge.is_away(account_name_of(found.key.client_id)):
             return False
         return found.status is ReadStatus.NOT_FOUND or not found.key.configured
 

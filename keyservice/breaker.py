@@ -1,7 +1,8 @@
 """The breaker: while the transport says that the bridge is away, it is not asked again for every key.
 
-It is half-open after a moment: one call goes through, the others still hear what the last one did. Only what
-the transport says trips it, never an exchange's trouble behind a bridge that answers.
+Behind a balancer one bridge may be away while others serve, so a refused connection counts for the account whose call
+met it. Silence costs whoever waits for it, so that counts for all. Half-open after a moment: one call goes through, the
+others still hear what the last one did. An exchange's trouble behind a bridge that answers never trips it.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,9 @@ PAUSE: Final = timedelta(seconds=1)
 SILENCES: Final = 3
 LONG_ENOUGH: Final = timedelta(seconds=1)
 """A call that had less time than this says nothing by having no answer."""
+NO_ACCOUNT: Final = ""
+"""Of a call that is about the bridge as such."""
+_MOST_ACCOUNTS: Final = 10_000
 
 
 class Sign(Enum):
@@ -28,42 +32,60 @@ class Sign(Enum):
     NEITHER = "something in between answered"
 
 
+class _Trip:
+    """What the last call heard, and from when on another one may ask again."""
+
+    def __init__(self, outcome: Outcome, half_open_at: float) -> None:
+        self.outcome = outcome
+        self.half_open_at = half_open_at
+
+
 class Breaker:
-    """Knows whether the bridge is away."""
+    """Knows for whom the bridge is away."""
 
     def __init__(self, *, pause: timedelta = PAUSE, clock: Callable[[], float] = monotonic) -> None:
         self._pause = pause.total_seconds()
         self._clock = clock
         self._silences = 0
-        self._tripped_by: Outcome | None = None
-        self._half_open_at = 0.0
+        self._silent: _Trip | None = None
+        self._away: dict[str, _Trip] = {}
 
-    @property
-    def away(self) -> bool:
-        """Whether the last that was heard is that nobody is there."""
-        return self._tripped_by is not None
+    def is_away(self, account_name: str) -> bool:
+        """Whether the last that was heard is that nobody is there for this account."""
+        return self._trip(account_name) is not None
 
-    def refusal(self) -> Outcome | None:
+    def refusal(self, account_name: str) -> Outcome | None:
         """What to answer without asking; None lets this call through, and no other one for a moment."""
-        if self._tripped_by is None:
-            return None
+        trip = self._trip(account_name)
         now = self._clock()
-        if now < self._half_open_at:
-            return self._tripped_by
-        self._half_open_at = now + self._pause
+        if trip is None:
+            return None
+        if now < trip.half_open_at:
+            return trip.outcome
+        trip.half_open_at = now + self._pause
         return None
 
-    def answered(self) -> None:
+    def answered(self, account_name: str) -> None:
+        """Somebody is there for this account; whoever answers for none may be there for all of them again."""
         self._silences = 0
-        self._tripped_by = None
+        self._silent = None
+        if account_name == NO_ACCOUNT:
+            self._away.clear()
+        self._away.pop(account_name, None)
 
-    def failed(self, sign: Sign, outcome: Outcome, timeout: timedelta) -> None:
+    def failed(self, account_name: str, sign: Sign, outcome: Outcome, timeout: timedelta) -> None:
         """A call that had ``timeout`` ended with this sign."""
+        trip = _Trip(outcome, self._clock() + self._pause)
         if sign is Sign.ALIVE:
-            self.answered()
-            return
-        if sign is Sign.SILENT and timeout >= LONG_ENOUGH:
+            self.answered(account_name)
+        elif sign is Sign.AWAY and account_name != NO_ACCOUNT:
+            if len(self._away) >= _MOST_ACCOUNTS:
+                self._away.clear()
+            self._away[account_name] = trip
+        elif sign is Sign.SILENT and timeout >= LONG_ENOUGH:
             self._silences += 1
-        if sign is Sign.AWAY or (sign is Sign.SILENT and self._silences >= SILENCES):
-            self._tripped_by = outcome
-            self._half_open_at = self._clock() + self._pause
+            if self._silences >= SILENCES:
+                self._silent = trip
+
+    def _trip(self, account_name: str) -> _Trip | None:
+        return self._silent or self._away.get(account_name)

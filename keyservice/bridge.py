@@ -19,7 +19,7 @@ from grpc.aio import AioRpcError
 from bridgeservice.v1 import credentials_pb2, permissions_pb2, portfolio_pb2
 from bridgeservice.v1 import trading_bridge_pb2 as pb
 from bridgeservice.v1.trading_bridge_pb2_grpc import TradingBridgeStub
-from keyservice.breaker import Breaker
+from keyservice.breaker import NO_ACCOUNT, Breaker
 from keyservice.bridge_outcomes import outcome_of, sign_of
 from keyservice.bridge_records import (
     Balance,
@@ -79,10 +79,9 @@ class Bridge:
         self.last_info: tuple[float, BridgeInfo] | None = None
         """The last answer to ``info``, and when it came, on the monotonic clock."""
 
-    @property
-    def away(self) -> bool:
-        """Whether the transport said, last of all, that nobody is there."""
-        return self._breaker.away
+    def is_away(self, account_name: str) -> bool:
+        """Whether the transport said, last of all, that nobody is there for this account."""
+        return self._breaker.is_away(account_name)
 
     async def push(
         self, connector: Connector, credentials: Credentials, *, verify: bool, timeout: timedelta
@@ -102,7 +101,8 @@ class Bridge:
             return answer
         if answer.connector.revision != connector.revision:
             return Outcome(BridgeReason.BRIDGE_ERROR)
-        return Outcome(instance_id=answer.connector.instance_id)
+        told = _permissions(answer.permissions) if answer.HasField("permissions") else None
+        return Outcome(instance_id=answer.connector.instance_id, permissions=told)
 
     async def remove(self, connector: Connector, *, timeout: timedelta) -> Outcome:
         request = pb.RemoveConnectorRequest(
@@ -159,7 +159,7 @@ class Bridge:
     async def info(self, *, timeout: timedelta) -> BridgeInfo | Outcome:
         """Which run of the bridge is there. Asked whatever the breaker says, so it notices who is back."""
         begun = monotonic()
-        answer = await self._call(self._stub.GetBridgeInfo, pb.GetBridgeInfoRequest(), (), timeout)
+        answer = await self._call(self._stub.GetBridgeInfo, pb.GetBridgeInfoRequest(), NO_ACCOUNT, timeout)
         if isinstance(answer, Outcome):
             return answer
         now = monotonic()
@@ -182,29 +182,31 @@ class Bridge:
         timeout: timedelta,
     ) -> Response | Outcome:
         """A call about one account, unless the bridge is known to be away."""
-        refusal = self._breaker.refusal()
+        refusal = self._breaker.refusal(account_name)
         if refusal is not None:
             return refusal
-        return await self._call(method, request, ((ACCOUNT_HEADER, account_name),), timeout)
+        return await self._call(method, request, account_name, timeout)
 
     async def _call(
         self,
         method: Callable[..., Awaitable[Response]],
         request: object,
-        metadata: tuple[tuple[str, str], ...],
+        account_name: str,
         timeout: timedelta,
     ) -> Response | Outcome:
         if timeout <= timedelta(0):
             return _OUT_OF_TIME
+        metadata = ((ACCOUNT_HEADER, account_name),) if account_name != NO_ACCOUNT else ()
         try:
             response = await method(request, timeout=timeout.total_seconds(), metadata=metadata)
         except AioRpcError as error:
             failure = from_rpc_error(error)
             outcome = outcome_of(failure)
             self._tell_of_refusal(failure)
-            self._breaker.failed(sign_of(failure), replace(outcome, retry_after=None), timeout)
+            heard = replace(outcome, retry_after=None)
+            self._breaker.failed(account_name, sign_of(failure), heard, timeout)
             return outcome
-        self._breaker.answered()
+        self._breaker.answered(account_name)
         self._refused_as = None
         return response
 

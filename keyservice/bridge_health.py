@@ -9,7 +9,7 @@ from typing import Final
 from keyservice import warnings
 from keyservice.bridge import Bridge
 from keyservice.bridge_records import BridgeInfo, Outcome
-from keyservice.enums import BridgeReason, BridgeState
+from keyservice.enums import BridgeReason
 from keyservice.records import Caller
 from keyservice.store import api_key_lists
 from servicekit.database.engine import Database
@@ -44,17 +44,16 @@ class BridgeHealth:
 
     async def look(self, caller: Caller) -> Health:
         reason, counts = await asyncio.gather(
-            self._why_not_reachable(), api_key_lists.count_by_state(self._database.reads, caller)
+            self._why_not_reachable(), api_key_lists.count(self._database.reads, caller)
         )
-        failed = counts.get(BridgeState.FAILED, 0)
         sentences = [warnings.bridge_not_reachable(reason)] if reason else []
-        sentences += [warnings.keys_failed(failed)] if failed else []
+        sentences += [warnings.keys_failed(counts.failed)] if counts.failed else []
         return Health(
             reachable=reason is None,
             info=self._bridge.last_info[1] if self._bridge.last_info else None,
-            configured_keys=counts.get(BridgeState.CONFIGURED, 0),
-            pending_keys=counts.get(BridgeState.PENDING, 0) + counts.get(BridgeState.REMOVING, 0),
-            failed_keys=failed,
+            configured_keys=counts.configured,
+            pending_keys=counts.waiting,
+            failed_keys=counts.failed,
             warning=" ".join(sentences),
         )
 

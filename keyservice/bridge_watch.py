@@ -1,25 +1,28 @@
 """Which run of the bridge is there: a bridge that restarted holds nothing, and one that is back is not kept waiting.
 
-One look sees one bridge. While no other one shows itself, whatever another run has acknowledged is gone with it, and
-is made due. Where several stand behind a balancer, looks see now this one and now that: then only a run that was
-never seen before says so, once, and the rest is for the rolling check.
+One look sees one bridge, and others may stand beside it behind a balancer. So whether the run that has acknowledged
+some keys is gone is asked of one of them, on the way that all of its account's calls take.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from typing import Never
 
 from keyservice.bridge import Bridge
 from keyservice.bridge_records import Outcome
 from keyservice.convergence import Convergence
+from keyservice.records import account_name_of
 from keyservice.store import due_rows
+from keyservice.store.due_rows import Example
 from servicekit import logs
 from servicekit.database.engine import Database
 from servicekit.errors import KeybridgeError
 
 _EVERY = timedelta(seconds=1)
 _PATIENCE = timedelta(seconds=2)
-_BATCH = 5000
+_BATCH = 1000
 
 _log = logs.get(__name__)
 
@@ -31,9 +34,6 @@ class BridgeWatch:
         self._database = database
         self._bridge = bridge
         self._convergence = convergence
-        self._seen: set[str] = set()
-        self._latest = ""
-        self._several = False
         self._away = True
 
     async def run(self) -> Never:
@@ -48,7 +48,6 @@ class BridgeWatch:
 
     async def once(self) -> None:
         """Look once, and make due what that shows to be lost, or to have waited for it."""
-        was_away = self._away or self._bridge.away
         answer = await self._bridge.info(timeout=_PATIENCE)
         if isinstance(answer, Outcome):
             if not self._away:
@@ -56,29 +55,33 @@ class BridgeWatch:
             self._away = True
             return
         due = await self._hold_against(answer.instance_id)
-        if was_away:
-            async with self._database.autocommit() as connection:
-                due += await due_rows.hurry(connection)
+        if self._away:
+            due += await self._in_batches(due_rows.hurry)
             _log.info("the bridge is there", instance_id=answer.instance_id, keys_due=due)
         self._away = False
         if due:
             self._convergence.due.set()
 
     async def _hold_against(self, instance_id: str) -> int:
-        """Make due what others than this run have acknowledged, where that means that it is lost."""
-        is_new = instance_id not in self._seen
-        if is_new:
-            self._seen.add(instance_id)
-            self._latest = instance_id
-            self._several = False
-        elif instance_id != self._latest:
-            self._several = True
-        if self._several:
-            return 0
+        """Make due what other runs have acknowledged that are gone."""
+        due = 0
+        for example in await due_rows.example_of_each_run(self._database.reads, besides=instance_id):
+            if await self._is_gone(example):
+                due += await self._in_batches(partial(due_rows.suspect, instance_id=example.instance_id))
+        return due
+
+    async def _is_gone(self, example: Example) -> bool:
+        """Whether its bridge holds nothing any more of what this run had acknowledged."""
+        account_name = account_name_of(example.client_id)
+        held = await self._bridge.connectors(account_name, timeout=_PATIENCE)
+        return not isinstance(held, Outcome) and all(each.instance_id != example.instance_id for each in held)
+
+    async def _in_batches(self, statement: Callable[..., Awaitable[int]]) -> int:
+        """Make rows due in several statements, so that nobody who wants one of them waits for all."""
         due = 0
         while True:
             async with self._database.autocommit() as connection:
-                some = await due_rows.suspect_others(connection, instance_id, limit=_BATCH)
+                some = await statement(connection, limit=_BATCH)
             due += some
             if some < _BATCH:
                 return due

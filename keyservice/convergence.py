@@ -150,12 +150,11 @@ class Convergence:
 
     async def converge(self, errand: Errand, wait: timedelta) -> ApiKey | None:
         """Make the bridge match a key that is claimed; the key as it then is, None if it has changed meanwhile."""
-        known_away = self._bridge.away
         outcome = await self._ask(errand, wait)
         if outcome.stale:
             errand, outcome = await self._ask_anew(errand, outcome, wait)
         key = errand.key
-        self._attempts.note(key, outcome, quiet=known_away)
+        self._attempts.note(key, outcome)
         if outcome.permissions is not None:
             await self.keep_permissions(key, outcome.permissions)
         now = await self._results.write(_result(key, outcome), urgent=errand.urgent)
@@ -236,6 +235,7 @@ class Convergence:
             claimed = await store.claim(connection, key.id, lease=wait + _SLACK)
         if claimed is None:
             return errand, refused
+        self._attempts.note(key, refused)
         renewed = replace(errand, key=claimed.key, seals=claimed.seals)
         if claimed.key.secret_version != key.secret_version:
             renewed = replace(renewed, credentials=None)

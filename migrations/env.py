@@ -14,8 +14,9 @@ from sqlalchemy import Connection
 
 import bridgeservice.models  # noqa: F401 - so that its tables are in the metadata
 import keyservice.models  # noqa: F401 - so that its tables are in the metadata
-from servicekit.database.migrate import VERSION_TABLE, hold_alone, migration_engine
+from servicekit.database.migrate import hold_alone, migration_engine
 from servicekit.database.models import Base
+from servicekit.database.revisions import VERSION_TABLE
 from servicekit.database.url import url_from_environment
 
 SCHEMAS = frozenset({None, "bridge"})

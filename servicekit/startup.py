@@ -13,12 +13,11 @@ from sqlalchemy import MetaData
 
 from servicekit import logs, readiness
 from servicekit.config import ServiceSettings
-from servicekit.database import migrate
 from servicekit.database.engine import Database
 from servicekit.database.errors import Conflicts
+from servicekit.database.named import database_url
 from servicekit.database.options import DatabaseOptions
-from servicekit.database.schema import require_schema
-from servicekit.database.url import DatabaseUrl, check_production, parse_url, url_from_components
+from servicekit.database.schema import at_head, require_schema
 from servicekit.errors import SettingsError
 from servicekit.metrics import Metrics
 from servicekit.process import StopSignal, announce_ready, stop_signal
@@ -34,47 +33,14 @@ from servicekit.rpc.tokens import TokenOptions, Tokens
 _log = logs.get(__name__)
 
 
-def database_url(settings: ServiceSettings) -> DatabaseUrl:
-    """Where the database is: the URL, or else the components with their local defaults."""
-    if settings.database_url is not None:
-        url = parse_url(settings.database_url.get_secret_value(), name=settings.origin("database_url"))
-    else:
-        url = url_from_components(
-            host=settings.db_host,
-            port=settings.db_port,
-            user=settings.db_user,
-            password=settings.db_password,
-            database=settings.db_name,
-            sslmode=settings.db_sslmode,
-        )
-    if settings.environment == "production":
-        check_production(url)
-    return url
-
-
-def names_database(settings: ServiceSettings) -> bool:
-    """Whether any setting says where the database is, so that not one of them is passed over in silence."""
-    given = (
-        settings.database_url,
-        settings.db_host,
-        settings.db_port,
-        settings.db_user,
-        settings.db_password,
-        settings.db_name,
-        settings.db_sslmode,
-    )
-    return any(each is not None for each in given)
-
-
 @asynccontextmanager
 async def open_database(
     settings: ServiceSettings, metadata: MetaData, *, name: str, conflicts: Conflicts | None = None
 ) -> AsyncIterator[Database]:
     """The database, once it answers and has the schema that this release was written for."""
-    url = database_url(settings)
     database = Database(
         DatabaseOptions(
-            url=url,
+            url=database_url(settings),
             pool_size=settings.db_pool_size,
             max_overflow=settings.db_max_overflow,
             pool_timeout=settings.db_pool_timeout,
@@ -88,8 +54,11 @@ async def open_database(
     )
     try:
         await database.wait_until_reachable(settings.db_start_timeout)
-        if settings.migrate_on_start:
-            await migrate.upgrade(url)
+        if settings.migrate_on_start and not await at_head(database):
+            # Imported only where there is something to migrate: alembic would take a tenth of every start.
+            from servicekit.database import migrate
+
+            await migrate.upgrade(database.options.url)
         await require_schema(database, metadata)
         yield database
     finally:

@@ -4,12 +4,11 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from datetime import UTC, datetime
 from typing import Final
 
 from bridgeservice.exchanges.exchange import Candle, Environment, Exchange, Market, OrderBook, Owner, Ticker
+from bridgeservice.exchanges.paper_options import PaperOptions
 from bridgeservice.exchanges.paper_prices import Clock, Prices, RealPrices, SyntheticPrices
 from bridgeservice.exchanges.paper_session import PaperSession, Terms
 from bridgeservice.exchanges.plugins import Provider
@@ -17,13 +16,6 @@ from servicekit.credentials import Credentials
 from servicekit.database.engine import Database
 from servicekit.errors import FailedPrecondition, Unavailable
 
-STARTING_BALANCES: Final[Mapping[str, Decimal]] = {
-    "BTC": Decimal(1),
-    "ETH": Decimal(10),
-    "SHARP": Decimal(1000),
-    "USDT": Decimal(10_000),
-}
-PAPER: Final = "paper"
 CAPABILITIES: Final = (
     "cancelOrder",
     "createOrder",
@@ -37,24 +29,6 @@ CAPABILITIES: Final = (
     "fetchTicker",
     "fetchTickers",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class PaperOptions:
-    """How the paper exchange behaves."""
-
-    seed: int = 1
-    """Another seed is another course of prices."""
-    latency: timedelta = timedelta(0)
-    """How long each call takes longer than it must."""
-    failure_rate: float = 0.0
-    """The share of calls that fail, from 0 to 1, before anything is done."""
-    fee_rate: Decimal = Decimal("0.001")
-    """The share of its cost that an order pays."""
-    balances: Mapping[str, Decimal] = field(default_factory=lambda: STARTING_BALANCES)
-    """What a new account begins with."""
-    prices_from: str = ""
-    """The exchange whose prices it has; empty for prices of its own."""
 
 
 def now() -> datetime:

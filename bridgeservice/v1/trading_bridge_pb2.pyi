@@ -127,10 +127,14 @@ class AddConnectorRequest(_message.Message):
     def __init__(self, account_name: _Optional[str] = ..., connector_name: _Optional[str] = ..., exchange: _Optional[str] = ..., credentials: _Optional[_Union[_credentials_pb2.Credentials, _Mapping]] = ..., environment: _Optional[_Union[_environment_pb2.Environment, str]] = ..., revision: _Optional[int] = ..., verify: _Optional[bool] = ...) -> None: ...
 
 class AddConnectorResponse(_message.Message):
-    __slots__ = ("connector",)
+    __slots__ = ("connector", "permissions", "warning")
     CONNECTOR_FIELD_NUMBER: _ClassVar[int]
+    PERMISSIONS_FIELD_NUMBER: _ClassVar[int]
+    WARNING_FIELD_NUMBER: _ClassVar[int]
     connector: _connector_pb2.Connector
-    def __init__(self, connector: _Optional[_Union[_connector_pb2.Connector, _Mapping]] = ...) -> None: ...
+    permissions: _permissions_pb2.Permissions
+    warning: str
+    def __init__(self, connector: _Optional[_Union[_connector_pb2.Connector, _Mapping]] = ..., permissions: _Optional[_Union[_permissions_pb2.Permissions, _Mapping]] = ..., warning: _Optional[str] = ...) -> None: ...
 
 class GetConnectorRequest(_message.Message):
     __slots__ = ("account_name", "connector_name")

@@ -5,6 +5,7 @@ is about to decide it, or leaves it as it was for the next turn.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import Uuid, and_, func, literal, or_, select, update
@@ -21,16 +22,41 @@ from keyservice.store.leases import due
 from servicekit.database.reads import Executor
 
 _table = models.ExchangeApiKey
+_MOST_RUNS = 16
 _BRIDGE_AWAY = (BridgeReason.BRIDGE_UNAVAILABLE, BridgeReason.BRIDGE_TIMEOUT)
 
 
-async def suspect_others(connection: AsyncConnection, instance_id: str, *, limit: int) -> int:
-    """Make rows due that another run of the bridge has acknowledged; says how many it were."""
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One key of all that a run of the bridge has acknowledged."""
+
+    client_id: UUID
+    instance_id: str
+
+
+async def example_of_each_run(connection: Executor, *, besides: str) -> list[Example]:
+    """One key of each run of the bridge but one, and of at most a few of them."""
     holder = _table.configured_instance
+    examples: list[Example] = []
+    after = ""
+    # Not DISTINCT: from one run to the next the index is entered anew, and what lies between is not read.
+    while len(examples) < _MOST_RUNS:
+        query = select(_table.client_id, holder).where(CONFIGURED, holder > after).order_by(holder).limit(1)
+        row = (await connection.execute(query)).one_or_none()
+        if row is None:
+            break
+        example = Example(*row)
+        after = example.instance_id
+        if after != besides:
+            examples.append(example)
+    return examples
+
+
+async def suspect(connection: AsyncConnection, *, instance_id: str, limit: int) -> int:
+    """Make rows due that a run of the bridge has acknowledged; says how many it were."""
     gone = (
-        # Not "is another one": these two are ranges of an index, and mostly empty.
         select(_table.id)
-        .where(CONFIGURED, or_(holder < instance_id, holder > instance_id))
+        .where(CONFIGURED, _table.configured_instance == instance_id)
         .limit(limit)
         .with_for_update(skip_locked=True)
         .cte("gone")
@@ -39,11 +65,12 @@ async def suspect_others(connection: AsyncConnection, instance_id: str, *, limit
     return (await connection.execute(statement)).rowcount
 
 
-async def hurry(connection: AsyncConnection) -> int:
+async def hurry(connection: AsyncConnection, *, limit: int) -> int:
     """Make rows due that wait only because the bridge was away; says how many it were."""
     waiting = (
         select(_table.id)
         .where(WAITS, _table.bridge_reason.in_(_BRIDGE_AWAY), _table.next_attempt_at > CLOCK)
+        .limit(limit)
         .with_for_update(skip_locked=True)
         .cte("waiting")
     )

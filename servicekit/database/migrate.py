@@ -10,11 +10,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
-import asyncpg
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import Script, ScriptDirectory
+from alembic.script import Script
 from alembic.util import CommandError
 from sqlalchemy import Connection, exc, text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -23,18 +21,13 @@ from servicekit import logs
 from servicekit.database.engine import create_engine
 from servicekit.database.errors import CONNECTING, driver_error, scrub
 from servicekit.database.options import DatabaseOptions
+from servicekit.database.revisions import HISTORY, ahead, current_revision, known, newest, places
 from servicekit.database.url import DatabaseUrl
 from servicekit.errors import StartupError
 
 T = TypeVar("T")
 
 _log = logs.get(__name__)
-
-HISTORY = Path(__file__).parents[2] / "migrations"
-"""Installed beside this package. It imports both services' models, so it is not imported here."""
-
-VERSION_TABLE = "keybridge_alembic_version"
-"""Our own, because an adopted database has an ``alembic_version`` of someone else's."""
 
 ADVISORY_LOCK = 0x6B657962726467
 """Any number that others do not use: the letters "keybrdg"."""
@@ -50,13 +43,13 @@ _QUERY_CANCELED = "57014"
 async def upgrade(url: DatabaseUrl, revision: str = "head", *, more_versions: Sequence[Path] = ()) -> None:
     """Migrate up to ``revision``; a database that is there already is left as it is."""
     config = alembic_config(more_versions)
-    await _exclusively(url, config, lambda: command.upgrade(config, revision))
+    await _exclusively(url, config, lambda: command.upgrade(config, revision), known(more_versions))
 
 
 async def downgrade(url: DatabaseUrl, revision: str, *, more_versions: Sequence[Path] = ()) -> None:
     """Migrate down to ``revision``; ``base`` is the beginning."""
     config = alembic_config(more_versions)
-    await _exclusively(url, config, lambda: command.downgrade(config, revision))
+    await _exclusively(url, config, lambda: command.downgrade(config, revision), known(more_versions))
 
 
 async def draft(url: DatabaseUrl, message: str, versions: Path | None = None) -> Path:
@@ -64,7 +57,7 @@ async def draft(url: DatabaseUrl, message: str, versions: Path | None = None) ->
     config = alembic_config([versions] if versions else ())
     where = str(versions) if versions else None
     # Numbers instead of hashes: two drafts on one head collide visibly, as the same name.
-    number = f"{int(heads()[0]) + 1:04d}"
+    number = f"{int(newest()) + 1:04d}"
     written: list[object] = []
 
     def write() -> None:
@@ -72,7 +65,7 @@ async def draft(url: DatabaseUrl, message: str, versions: Path | None = None) ->
             command.revision(config, message, autogenerate=True, version_path=where, rev_id=number)
         )
 
-    await _exclusively(url, config, write)
+    await _exclusively(url, config, write, known())
     [script] = written
     assert isinstance(script, Script)  # noqa: S101 - one message makes one revision
     return Path(script.path)
@@ -83,66 +76,15 @@ async def current(url: DatabaseUrl) -> str | None:
     return await _connected(url, current_revision)
 
 
-def heads() -> tuple[str, ...]:
-    """The newest revisions that this release knows: one, or a test has failed."""
-    return tuple(ScriptDirectory.from_config(alembic_config()).get_heads())
-
-
-def knows(revision: str, config: Config | None = None) -> bool:
-    """Whether this release has ever heard of the revision."""
-    script = ScriptDirectory.from_config(config or alembic_config())
-    return any(known.revision == revision for known in script.walk_revisions())
-
-
-def ahead(revision: str) -> str:
-    """The sentence for a database at a revision that this release does not know."""
-    return (
-        f"The database is ahead of this release, which ends at revision {heads()[0]} and does not know "
-        f"{revision}: run the release that migrated it, or a newer one."
-    )
-
-
-def current_revision(connection: Connection) -> str | None:
-    """The same over a connection; StartupError where the version table does not tell one revision."""
-    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-    try:
-        revisions = context.get_current_heads()
-    except exc.DBAPIError as error:
-        said = driver_error(error)
-        if isinstance(said, asyncpg.InsufficientPrivilegeError):
-            raise StartupError(
-                "The revision of the database can't be read: "
-                f"grant SELECT on {VERSION_TABLE} to the service's role."
-            ) from error
-        if isinstance(said, asyncpg.SyntaxOrAccessError):
-            raise _unlike_ours() from error
-        raise
-    if not all(isinstance(revision, str) for revision in revisions):
-        raise _unlike_ours()
-    if len(revisions) > 1:
-        raise StartupError(
-            f"The database is at several revisions at once ({', '.join(sorted(revisions))}), says "
-            f"{VERSION_TABLE}: someone wrote to it by hand, and only the row that is true may stay."
-        )
-    return revisions[0] if revisions else None
-
-
-def _unlike_ours() -> StartupError:
-    return StartupError(
-        f"The table {VERSION_TABLE} of the database is not the one that keybridge makes: "
-        "someone changed it by hand, or it is another program's."
-    )
-
-
 def alembic_config(more_versions: Sequence[Path] = ()) -> Config:
-    """Found from any working directory; logging is left alone."""
-    config = Config()
+    """Found from any working directory; logging is left alone. pyproject.toml, where there is one, names drafts."""
+    config = Config(toml_file=HISTORY.parent / "pyproject.toml")
     _set(config, "script_location", str(HISTORY))
     _set(config, "path_separator", "os")
     _set(
         config,
         "version_locations",
-        os.pathsep.join(str(path) for path in (HISTORY / "versions", *more_versions)),
+        os.pathsep.join(str(path) for path in places(more_versions)),
     )
     return config
 
@@ -168,14 +110,16 @@ def migration_engine(url: DatabaseUrl) -> AsyncEngine:
     return create_engine(options, pooled=False)
 
 
-async def _exclusively(url: DatabaseUrl, config: Config, migrate: Callable[[], None]) -> None:
+async def _exclusively(
+    url: DatabaseUrl, config: Config, migrate: Callable[[], None], revisions: Sequence[str]
+) -> None:
     """Lock before alembic is entered: it keeps its state in module globals, which two in one process would
     share."""
 
     def work(connection: Connection) -> None:
         hold_alone(connection)
         before = _seen(connection)
-        if before is not None and not knows(before, config):
+        if before is not None and before not in revisions:
             raise StartupError(ahead(before))
         config.attributes["connection"] = connection
         migrate()

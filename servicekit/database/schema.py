@@ -6,13 +6,14 @@ the server that prints one side prints the other, whatever its version, no snaps
 the service's role needs no right but TEMPORARY, which PostgreSQL gives to everyone by default.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import asyncpg
 from sqlalchemy import Connection, MetaData, Table, exc, inspect
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from servicekit.database import migrate
+from servicekit.database import revisions
 from servicekit.database.catalog import TableFacts, read_tables
 from servicekit.database.compare import compare_table
 from servicekit.database.engine import Database
@@ -25,17 +26,20 @@ _UPGRADE = "run `keybridge db upgrade`"
 
 async def require_schema(database: Database, metadata: MetaData) -> None:
     """The step of the start: StartupError unless the database is at head and like the models."""
-    try:
-        async with database.transaction() as connection:
-            wrong_revision = await check_head(connection)
-            differences = [] if wrong_revision else await check_schema(connection, metadata)
-    except KeybridgeError as error:
-        raise StartupError(_failure(error, database.options.url)) from error
+    async with _looking_at(database) as connection:
+        wrong_revision = await check_head(connection)
+        differences = [] if wrong_revision else await check_schema(connection, metadata)
     if wrong_revision:
         raise StartupError(wrong_revision)
     if differences:
         rest = f" (and {len(differences) - 1} more: see `keybridge db check`)" if differences[1:] else ""
         raise StartupError(f"The database differs from what this release expects: {differences[0]}{rest}")
+
+
+async def at_head(database: Database) -> bool:
+    """Whether there is nothing to migrate."""
+    async with _looking_at(database) as connection:
+        return await check_head(connection) is None
 
 
 async def check_head(connection: AsyncConnection) -> str | None:
@@ -60,6 +64,15 @@ async def check_schema(connection: AsyncConnection, metadata: MetaData) -> list[
             await savepoint.rollback()
 
 
+@asynccontextmanager
+async def _looking_at(database: Database) -> AsyncIterator[AsyncConnection]:
+    try:
+        async with database.transaction() as connection:
+            yield connection
+    except KeybridgeError as error:
+        raise StartupError(_failure(error, database.options.url)) from error
+
+
 def _failure(error: KeybridgeError, url: DatabaseUrl) -> str:
     if isinstance(error, Unavailable):
         return f"The database at {url.where} was lost while its schema was looked at."
@@ -68,14 +81,14 @@ def _failure(error: KeybridgeError, url: DatabaseUrl) -> str:
 
 
 def _check_head(connection: Connection) -> str | None:
-    here, wanted = migrate.current_revision(connection), migrate.heads()[0]
+    here, wanted = revisions.current_revision(connection), revisions.newest()
     if here == wanted:
         return None
     if here is None:
         return f"The database has never been migrated by keybridge (needed is revision {wanted}): {_UPGRADE}."
-    if migrate.knows(here):
+    if here in revisions.known():
         return f"The database is behind this release, at revision {here} instead of {wanted}: {_UPGRADE}."
-    return migrate.ahead(here)
+    return revisions.ahead(here)
 
 
 def _differences(connection: Connection, metadata: MetaData) -> list[str]:

@@ -29,6 +29,7 @@ Stub = TypeVar("Stub")
 _READS = ("Get", "List")
 # How often files are looked at, in seconds.
 _LOOK_EVERY = 1.0
+_FIRST_RECONNECT_MS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +180,8 @@ def connect(
         ("grpc.service_config", json.dumps(service_config(services, options.retry_attempts, reads))),
         ("grpc.keepalive_time_ms", int(options.keepalive_time.total_seconds() * 1000)),
         ("grpc.keepalive_timeout_ms", int(options.keepalive_timeout.total_seconds() * 1000)),
+        # gRPC's own first pause is a second, in which a server that is just starting would look as if it were away.
+        ("grpc.initial_reconnect_backoff_ms", _FIRST_RECONNECT_MS),
         ("grpc.max_reconnect_backoff_ms", int(options.longest_reconnect.total_seconds() * 1000)),
         ("grpc.max_receive_message_length", options.max_response_bytes),
         # Services speak to each other directly; a proxy set for the web in the environment is not for them.

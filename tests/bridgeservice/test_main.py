@@ -1,13 +1,15 @@
 """The bridge as a deployment runs it: a process of its own, real ccxt, and the simulator for the exchanges."""
 
+import asyncio
 import json
-import subprocess
-import sys
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from bridgeservice.v1 import trading_bridge_pb2 as pb
 from bridgeservice.v1.credentials_pb2 import Credentials
@@ -20,7 +22,7 @@ from tests.simulator.simulator import Simulator
 from tests.support.bridge_service import ACCOUNT, connector_request
 from tests.support.key_service import refusal
 from tests.support.probe import plain_channel
-from tests.support.service_process import ROOT, ServiceProcess, StartService, raw_url
+from tests.support.service_process import ServiceProcess, StartService, raw_url
 
 if TYPE_CHECKING:
     # Known to the stubs only.
@@ -46,12 +48,23 @@ def of(keys: AccountKeys) -> Credentials:
     return Credentials(api_key=keys.api_key, api_secret=keys.secret, passphrase=keys.passphrase)
 
 
-def test_nothing_that_is_needed_to_serve_imports_ccxt() -> None:
-    program = "import sys, bridgeservice.__main__; print('ccxt' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "False\n"
+async def test_ccxt_is_imported_once_it_serves_and_once_only_and_health_answers_meanwhile(
+    start_service: StartService,
+) -> None:
+    process = start_service("bridgeservice", PYTHONPROFILEIMPORTTIME="1").wait_ready()
+    # Python writes a module's line when its import is at its end.
+    whole = re.compile(r"\| +ccxt\.async_support$", re.MULTILINE)
+    async with plain_channel(process.port) as channel, asyncio.timeout(60):
+        health: Any = HealthStub(channel)
+        while not whole.search(process.stderr()):
+            answer = await health.Check(HealthCheckRequest(), timeout=5)
+            assert answer.status == HealthCheckResponse.SERVING
+    process.terminate()
+    written = process.errors()
+    first = next(number for number, line in enumerate(written) if re.search(r"\| +ccxt\b", line))
+    serving = next(number for number, line in enumerate(written) if '"event": "serving"' in line)
+    assert serving < first
+    assert len(whole.findall("\n".join(written))) == 1
 
 
 async def test_connectors_work_on_real_ccxt_and_each_failure_is_its_own(

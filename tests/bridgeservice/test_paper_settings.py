@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from bridgeservice.exchanges.paper import STARTING_BALANCES, PaperOptions
+from bridgeservice.exchanges.paper_options import STARTING_BALANCES, PaperOptions
 from bridgeservice.settings import BridgeServiceSettings
 from servicekit import config
 from servicekit.catalogue import Catalogue

@@ -66,6 +66,16 @@ async def test_an_exchange_that_hangs_is_named_in_time(bridge: Bridge) -> None:
     assert (told.code, told.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "EXCHANGE_TIMEOUT")
 
 
+async def test_with_verify_a_push_is_answered_with_what_the_credentials_may_do(bridge: Bridge) -> None:
+    assert not (await bridge.stub.AddConnector(connector_request())).HasField("permissions")
+    bridge.exchanges["kraken"].granted = Permissions(Permission.YES, Permission.NO, Permission.YES)
+    answer = await bridge.stub.AddConnector(connector_request(revision=2, verify=True))
+    told = answer.permissions
+    assert (told.read, told.trade, told.withdraw) == (PERMISSION_YES, PERMISSION_NO, PERMISSION_YES)
+    assert "allow withdrawals" in answer.warning
+    assert told == (await known(bridge)).permissions
+
+
 async def test_with_verify_a_connector_is_held_once_it_is_proven(bridge: Bridge) -> None:
     await bridge.add(verify=True)
     assert (await known(bridge)).permissions.read == PERMISSION_YES

@@ -5,14 +5,12 @@ The statements are those that the store really sends, caught on their way and ex
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import grpc
 import pytest
-from sqlalchemy import event, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import text
 
 from keyservice.enums import BridgeState
 from keyservice.records import Caller, Position
@@ -22,9 +20,10 @@ from keyservice.store.api_key_lists import Filter
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.key_service_pb2_grpc import KeyServiceStub
 from servicekit.database import migrate
-from servicekit.database.engine import Database
+from servicekit.database.engine import Connection, Database
 from servicekit.database.options import DatabaseOptions
 from servicekit.database.url import parse_url
+from tests.evidence.plans import Plan, explained
 from tests.support.postgres import ThrowAwayPostgres
 from tests.support.service_process import StartService
 
@@ -74,17 +73,6 @@ TWO_FILTERS = {
 }
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What PostgreSQL did for one page."""
-
-    nodes: frozenset[str]
-    buffers: int
-    rows: int
-    discarded: int
-    """Rows that were read and then did not fit the filter."""
-
-
 @pytest.fixture(scope="module")
 def full_server() -> Iterator[ThrowAwayPostgres]:
     server = ThrowAwayPostgres()
@@ -106,39 +94,12 @@ async def database(full_server: ThrowAwayPostgres) -> AsyncIterator[Database]:
     await database.close()
 
 
-class Statements:
-    """What goes over a connection, with its parameters."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self.sent: list[tuple[str, Any]] = []
-        event.listen(connection.sync_connection, "before_cursor_execute", self._note)
-
-    def _note(self, _c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
-        self.sent.append((statement, parameters))
-
-
 async def explain(database: Database, wanted: Filter, after: Position | None) -> Plan:
-    async with database.autocommit() as connection:
-        statements = Statements(connection)
+    async def work(connection: Connection) -> None:
         await api_key_lists.page(connection, Caller("anyone"), wanted, after=after, size=PAGE)
-        [(statement, parameters)] = statements.sent
-        explained = await connection.exec_driver_sql(
-            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters
-        )
-        [whole] = explained.scalar_one()
-    nodes = list(_nodes(whole["Plan"]))
-    return Plan(
-        frozenset(node["Node Type"] for node in nodes),
-        whole["Plan"]["Shared Hit Blocks"] + whole["Plan"]["Shared Read Blocks"],
-        int(whole["Plan"]["Actual Rows"]),
-        sum(int(node.get("Rows Removed by Filter", 0)) for node in nodes),
-    )
 
-
-def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for child in plan.get("Plans", ()):
-        yield from _nodes(child)
+    [plan] = await explained(database, work)
+    return plan
 
 
 async def last_page(database: Database, wanted: Filter) -> Position:

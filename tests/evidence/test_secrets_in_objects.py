@@ -20,9 +20,10 @@ from keyservice.sealing import Context, MalformedKey, MasterKey, NotOpened
 from keyservice.settings import KeyServiceSettings
 from keyservice.store.additions import NewKey
 from keyservice.store.api_keys import Secrets
-from servicekit import config, logs, startup
+from servicekit import config, logs
 from servicekit.credentials import Credentials
 from servicekit.database.engine import Database
+from servicekit.database.named import database_url
 from servicekit.database.options import DatabaseOptions, connect_arguments
 from servicekit.database.url import DatabaseUrl, parse_url
 from servicekit.errors import KeybridgeError, StartupError
@@ -67,7 +68,7 @@ def make_objects(planted: Planted) -> dict[str, object]:
             "DB_PASSWORD": planted.new("DB_PASSWORD"),
         },
     )
-    url = startup.database_url(settings)
+    url = database_url(settings)
     options = DatabaseOptions(url=url)
     return {
         "master key": keyring.current,

@@ -5,6 +5,8 @@ import os
 import signal
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import grpc
@@ -38,11 +40,13 @@ async def health(address: str, service: str) -> int:
         return int(answer.status)
 
 
-async def reaches_its_bridge(key_address: str, token: str) -> bool:
-    async with grpc.aio.insecure_channel(key_address) as channel:
-        request, admin = pb.GetBridgeHealthRequest(), bearing(token)
-        answer = await KeyServiceStub(channel).GetBridgeHealth(request, metadata=admin, timeout=10)
-        return answer.reachable
+async def until_it_reaches_its_bridge(key_address: str, token: str) -> None:
+    """Whichever of the two serves first, KeyService looks for the bridge again and again."""
+    request, admin = pb.GetBridgeHealthRequest(), bearing(token)
+    async with grpc.aio.insecure_channel(key_address) as channel, asyncio.timeout(20):
+        health = KeyServiceStub(channel).GetBridgeHealth
+        while not (await health(request, metadata=admin, timeout=10)).reachable:  # noqa: ASYNC110 - inside KeyService
+            await asyncio.sleep(0.02)
 
 
 async def refusal_of(address: str, method: str) -> str | None:
@@ -65,7 +69,7 @@ async def test_it_starts_both_services_says_what_to_paste_and_one_ctrl_c_ends_al
     assert await health(bridge, "bridgeservice.v1.TradingBridge") == SERVING
     assert await health(key, "keyservice.v1.KeyService") == SERVING
     token_file = place / "home" / "admin.token"
-    assert await reaches_its_bridge(key, token_file.read_text().strip())
+    await until_it_reaches_its_bridge(key, token_file.read_text().strip())
     assert stat.S_IMODE(token_file.stat().st_mode) == 0o600
     for address, method in (
         (key, "/keyservice.v1.KeyService/ListClients"),
@@ -79,6 +83,12 @@ async def test_it_starts_both_services_says_what_to_paste_and_one_ctrl_c_ends_al
     assert await running.interrupt() == 0
     assert running.said.rstrip().endswith("Stopped.")
     assert processes_with(str(place)) == []
+
+
+def test_the_services_do_not_wait_for_what_only_they_need() -> None:
+    program = "import sys, keybridge.up; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {"alembic", "asyncpg", "ccxt", "grpc", "sqlalchemy"} & set(done.stdout.split())
 
 
 async def test_after_a_kill_9_the_next_one_starts_on_the_same_ports_and_data_with_the_same_key(
@@ -168,7 +178,7 @@ async def test_authentication_that_the_settings_name_is_used_and_none_is_made_by
     theirs = {f"{name}_JWKS_FILE": str(place / "jwks.json") for name in ("KEYSERVICE", "BRIDGESERVICE")}
     running = await keybridge("up", KEYSERVICE_BRIDGE_TOKEN_FILE=str(place / "own.token"), **theirs)
     _, key = await addresses(running)
-    assert await reaches_its_bridge(key, issuer.token())
+    await until_it_reaches_its_bridge(key, issuer.token())
     assert "Admin token" not in running.said
     assert not list((place / "home").glob("*.token"))
     assert await running.interrupt() == 0

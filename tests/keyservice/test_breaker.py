@@ -4,10 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from keyservice.breaker import PAUSE, SILENCES, Breaker, Sign
+from keyservice.breaker import NO_ACCOUNT, PAUSE, SILENCES, Breaker, Sign
 from keyservice.bridge_records import Outcome
 from keyservice.enums import BridgeReason
 
+ADA, BOB = "client_ada", "client_bob"
 LONG = timedelta(seconds=3)
 AWAY = Outcome(BridgeReason.BRIDGE_UNAVAILABLE)
 LATE = Outcome(BridgeReason.BRIDGE_TIMEOUT)
@@ -33,47 +34,65 @@ def breaker(clock: Clock) -> Breaker:
 
 
 def test_one_refused_connection_is_enough_and_others_hear_of_it(breaker: Breaker) -> None:
-    assert breaker.refusal() is None
-    breaker.failed(Sign.AWAY, AWAY, LONG)
-    assert breaker.away
-    assert breaker.refusal() is AWAY
+    assert breaker.refusal(ADA) is None
+    breaker.failed(ADA, Sign.AWAY, AWAY, LONG)
+    assert breaker.is_away(ADA)
+    assert breaker.refusal(ADA) is AWAY
+
+
+def test_a_refused_connection_says_nothing_of_accounts_that_may_be_elsewhere(breaker: Breaker) -> None:
+    breaker.failed(ADA, Sign.AWAY, AWAY, LONG)
+    assert not breaker.is_away(BOB)
+    assert breaker.refusal(BOB) is None
+    breaker.answered(BOB)
+    assert breaker.refusal(ADA) is AWAY
+
+
+def test_an_answer_of_the_bridge_as_such_lets_everybody_ask_again(breaker: Breaker) -> None:
+    breaker.failed(ADA, Sign.AWAY, AWAY, LONG)
+    breaker.failed(NO_ACCOUNT, Sign.AWAY, AWAY, LONG)
+    breaker.answered(NO_ACCOUNT)
+    assert breaker.refusal(ADA) is None
 
 
 def test_after_a_moment_one_call_goes_through_and_the_others_wait_for_what_it_finds(
     breaker: Breaker, clock: Clock
 ) -> None:
-    breaker.failed(Sign.AWAY, AWAY, LONG)
+    breaker.failed(ADA, Sign.AWAY, AWAY, LONG)
     clock.now += PAUSE.total_seconds()
-    assert [breaker.refusal() for _ in range(3)] == [None, AWAY, AWAY]
-    breaker.answered()
-    assert [breaker.away, breaker.refusal()] == [False, None]
+    assert [breaker.refusal(ADA) for _ in range(3)] == [None, AWAY, AWAY]
+    breaker.answered(ADA)
+    assert not breaker.is_away(ADA)
+    assert breaker.refusal(ADA) is None
 
 
 def test_a_probe_that_never_ends_is_followed_by_another_one(breaker: Breaker, clock: Clock) -> None:
-    breaker.failed(Sign.AWAY, AWAY, LONG)
+    breaker.failed(ADA, Sign.AWAY, AWAY, LONG)
     for _ in range(3):
         clock.now += PAUSE.total_seconds()
-        assert [breaker.refusal(), breaker.refusal()] == [None, AWAY]
+        assert [breaker.refusal(ADA), breaker.refusal(ADA)] == [None, AWAY]
 
 
-def test_silence_trips_it_only_when_nobody_is_answered_in_a_time_that_is_long_enough(
-    breaker: Breaker,
+def test_silence_trips_it_for_all_and_only_when_nobody_is_answered_in_a_time_that_is_long_enough(
+    breaker: Breaker, clock: Clock
 ) -> None:
     for _ in range(SILENCES * 2):
-        breaker.failed(Sign.SILENT, LATE, timedelta(milliseconds=50))
+        breaker.failed(ADA, Sign.SILENT, LATE, timedelta(milliseconds=50))
     for _ in range(SILENCES - 1):
-        breaker.failed(Sign.SILENT, LATE, LONG)
-    breaker.failed(Sign.ALIVE, LATE, LONG)
+        breaker.failed(ADA, Sign.SILENT, LATE, LONG)
+    breaker.failed(BOB, Sign.ALIVE, LATE, LONG)
     for _ in range(SILENCES - 1):
-        breaker.failed(Sign.SILENT, LATE, LONG)
-        assert breaker.refusal() is None
-    breaker.failed(Sign.SILENT, LATE, LONG)
-    assert breaker.refusal() is LATE
+        breaker.failed(ADA, Sign.SILENT, LATE, LONG)
+        assert breaker.refusal(ADA) is None
+    breaker.failed(ADA, Sign.SILENT, LATE, LONG)
+    assert [breaker.refusal(ADA), breaker.refusal(BOB)] == [LATE, LATE]
+    clock.now += PAUSE.total_seconds()
+    assert [breaker.refusal(ADA), breaker.refusal(BOB)] == [None, LATE]
 
 
 def test_what_stands_in_between_says_nothing_of_the_bridge(breaker: Breaker) -> None:
-    breaker.failed(Sign.NEITHER, AWAY, LONG)
-    assert not breaker.away
-    breaker.failed(Sign.AWAY, AWAY, LONG)
-    breaker.failed(Sign.NEITHER, LATE, LONG)
-    assert breaker.away
+    breaker.failed(ADA, Sign.NEITHER, AWAY, LONG)
+    assert not breaker.is_away(ADA)
+    breaker.failed(ADA, Sign.AWAY, AWAY, LONG)
+    breaker.failed(ADA, Sign.NEITHER, LATE, LONG)
+    assert breaker.is_away(ADA)

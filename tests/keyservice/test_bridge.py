@@ -92,7 +92,7 @@ async def test_a_bridge_that_is_away_is_not_asked_for_every_key_and_is_heard_whe
     await far.stop()
     first = await bridge.push(connector(), credentials(), verify=False, timeout=SOON)
     assert first.reason is BridgeReason.BRIDGE_UNAVAILABLE
-    assert bridge.away
+    assert bridge.is_away(connector().account_name)
     answer = await bridge.portfolio("client_of_this_test", [], max_age=NOW, timeout=SOON)
     assert answer == first
     await far.start()
@@ -200,7 +200,6 @@ async def test_that_the_bridge_does_not_admit_us_is_said_once_and_is_a_refusal_l
             outcome = await bridge.info(timeout=SOON)
             assert isinstance(outcome, Outcome)
             assert outcome.reason is BridgeReason.BRIDGE_ERROR
-        assert not bridge.away
         far.faults.clear()
         await bridge.info(timeout=SOON)
     told = [

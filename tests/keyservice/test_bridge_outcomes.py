@@ -84,7 +84,7 @@ async def test_a_status_that_the_bridge_did_not_make(
     assert not outcome.permanent
     assert not outcome.instance_id
     # Only that nobody is there trips the breaker.
-    assert bridge.away == (code in (Code.UNAVAILABLE, Code.CANCELLED))
+    assert bridge.is_away(CONNECTOR.account_name) == (code in (Code.UNAVAILABLE, Code.CANCELLED))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ async def test_a_status_that_the_bridge_made(
     assert outcome.reason is reason
     assert outcome.code == CODES[error].name
     assert not outcome.permanent
-    assert not bridge.away
+    assert not bridge.is_away(CONNECTOR.account_name)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ async def test_a_reason_that_says_more_than_its_code(
     outcome = await pushed(far, bridge, refuses(error))
     assert outcome.reason is reason
     assert outcome.permanent == (reason in PERMANENT)
-    assert not bridge.away
+    assert not bridge.is_away(CONNECTOR.account_name)
 
 
 def test_every_reason_of_the_table_is_driven_over_the_socket() -> None:
@@ -161,7 +161,7 @@ async def test_a_bridge_that_hangs_is_a_timeout_and_one_alone_says_nothing_of_it
     far: RunningBridge, bridge: Bridge
 ) -> None:
     assert (await pushed(far, bridge, hangs, seconds=0.1)).reason is R.BRIDGE_TIMEOUT
-    assert not bridge.away
+    assert not bridge.is_away(CONNECTOR.account_name)
     assert (await pushed(far, bridge, hangs, seconds=0)).reason is R.BRIDGE_TIMEOUT
 
 

@@ -155,7 +155,7 @@ async def test_a_bridge_that_hangs_is_told_within_the_wait_and_the_deadline(
         assert [status(entry) for entry in answer.keys] == ["BRIDGE_TIMEOUT"]
         assert not answer.keys[0].configured
         assert not answer.complete
-    assert not house.keys.bridge.away
+    assert not house.keys.bridge.is_away(owner.account_name)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ async def test_an_exchange_in_trouble_spoils_neither_the_other_keys_nor_the_name
     assert not answer.keys[1].balances
     assert [each.total for each in answer.totals] == ["2.00"]
     assert not answer.complete
-    assert not house.keys.bridge.away
+    assert not house.keys.bridge.is_away(owner.account_name)
 
 
 async def test_what_a_new_run_of_the_bridge_does_not_hold_is_repaired_and_read(

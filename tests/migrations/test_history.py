@@ -11,12 +11,13 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
 
 import bridgeservice.models  # noqa: F401 - so that its tables are in the metadata
 import keyservice.models  # noqa: F401 - so that its tables are in the metadata
-from servicekit.database import migrate
+from servicekit.database import migrate, revisions
 from servicekit.database.engine import Database
 from servicekit.database.models import Base
 from servicekit.database.options import DatabaseOptions
@@ -53,13 +54,13 @@ asyncio.run(migrate.upgrade(parse_url(sys.argv[1]), more_versions=[Path(path) fo
 
 def write_revision(directory: Path, revision: str, before: str, *up: str, down: tuple[str, ...] = ()) -> None:
     content = REVISION.format(revision=revision, before=before, up=up, down=down)
-    (directory / f"{revision}.py").write_text(content)
+    (directory / f"20991231_{revision}_of_a_test.py").write_text(content)
 
 
 @pytest.fixture
 def versions(tmp_path: Path) -> Iterator[Path]:
     """A revision after the head that makes a table, and one that makes another and then waits for ASIDE."""
-    head = migrate.heads()[0]
+    head = revisions.newest()
     write_revision(tmp_path, "t1", head, "CREATE TABLE one (n int)", down=("DROP TABLE one",))
     write_revision(
         tmp_path, "t2", "t1", "CREATE TABLE two (n int)", f"SELECT pg_advisory_xact_lock({ASIDE})",
@@ -80,7 +81,7 @@ async def connected(url: DatabaseUrl) -> AsyncIterator[Database]:
 async def tables(url: DatabaseUrl) -> set[str]:
     async with connected(url) as database, database.autocommit() as connection:
         names = await connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"))
-        return set(names.scalars()) - {migrate.VERSION_TABLE}
+        return set(names.scalars()) - {revisions.VERSION_TABLE}
 
 
 async def more_tables(url: DatabaseUrl) -> set[str]:
@@ -103,10 +104,10 @@ async def start_upgrade(url: DatabaseUrl, *versions: Path) -> asyncio.subprocess
     return await asyncio.create_subprocess_exec(sys.executable, "-c", UPGRADE, raw, *map(str, versions))
 
 
-def test_there_is_one_head() -> None:
-    assert len(migrate.heads()) == 1
-    assert migrate.knows(migrate.heads()[0])
-    assert not migrate.knows("no such revision")
+def test_there_is_one_head_and_the_files_are_named_as_alembic_reads_them() -> None:
+    script = ScriptDirectory.from_config(migrate.alembic_config())
+    assert script.get_heads() == [revisions.newest()]
+    assert [each.revision for each in script.walk_revisions()] == list(reversed(revisions.known()))
 
 
 async def test_the_models_and_the_history_say_the_same(database_url: DatabaseUrl) -> None:
@@ -114,7 +115,7 @@ async def test_the_models_and_the_history_say_the_same(database_url: DatabaseUrl
         context = MigrationContext.configure(
             connection,
             opts={
-                "version_table": migrate.VERSION_TABLE,
+                "version_table": revisions.VERSION_TABLE,
                 "include_schemas": True,
                 "compare_server_default": True,
             },
@@ -129,7 +130,7 @@ async def test_up_and_down_and_up_again(empty_database_url: DatabaseUrl) -> None
     assert await migrate.current(empty_database_url) is None
     for _ in range(2):
         await migrate.upgrade(empty_database_url)
-        assert await migrate.current(empty_database_url) == migrate.heads()[0]
+        assert await migrate.current(empty_database_url) == revisions.newest()
         await migrate.upgrade(empty_database_url)
         await migrate.downgrade(empty_database_url, "base")
         assert await migrate.current(empty_database_url) is None
@@ -140,7 +141,7 @@ async def test_two_upgrades_at_once_in_one_process_are_one_after_the_other(
     empty_database_url: DatabaseUrl,
 ) -> None:
     await asyncio.gather(migrate.upgrade(empty_database_url), migrate.upgrade(empty_database_url))
-    assert await migrate.current(empty_database_url) == migrate.heads()[0]
+    assert await migrate.current(empty_database_url) == revisions.newest()
 
 
 async def test_two_replicas_that_upgrade_at_once_are_safe(
@@ -172,7 +173,7 @@ async def test_an_upgrade_that_is_killed_leaves_the_revision_before_and_can_run_
         assert await more_tables(empty_database_url) == {"one"}
     await migrate.upgrade(empty_database_url, more_versions=[more])
     assert await migrate.current(empty_database_url) == "t2"
-    await migrate.downgrade(empty_database_url, migrate.heads()[0], more_versions=[more])
+    await migrate.downgrade(empty_database_url, revisions.newest(), more_versions=[more])
     assert await more_tables(empty_database_url) == set()
 
 
@@ -180,7 +181,7 @@ async def test_a_table_in_use_makes_the_migration_give_up(
     database_url: DatabaseUrl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migrate, "LOCK_TIMEOUT", migrate.LOCK_TIMEOUT / 100)
-    head = migrate.heads()[0]
+    head = revisions.newest()
     write_revision(tmp_path, "t1", head, "CREATE TABLE used (n int)")
     await migrate.upgrade(database_url, more_versions=[tmp_path])
     write_revision(tmp_path, "t2", "t1", "ALTER TABLE used ADD COLUMN m int")
@@ -204,7 +205,7 @@ async def test_one_that_never_gets_its_turn_says_so(
 async def test_a_migration_that_fails_is_rolled_back_and_told_in_one_sentence(
     database_url: DatabaseUrl, tmp_path: Path
 ) -> None:
-    write_revision(tmp_path, "t1", migrate.heads()[0], "CREATE TABLE one (n int)", "SELECT 'x'::int")
+    write_revision(tmp_path, "t1", revisions.newest(), "CREATE TABLE one (n int)", "SELECT 'x'::int")
     with pytest.raises(
         StartupError, match=r"failed with InvalidTextRepresentationError; it was rolled back\.$"
     ):
@@ -214,9 +215,9 @@ async def test_a_migration_that_fails_is_rolled_back_and_told_in_one_sentence(
 
 async def test_a_database_from_the_future_is_not_touched(database_url: DatabaseUrl) -> None:
     async with connected(database_url) as database, database.transaction() as connection:
-        await connection.execute(text(f"UPDATE {migrate.VERSION_TABLE} SET version_num = 'f00'"))  # noqa: S608 - ours
+        await connection.execute(text(f"UPDATE {revisions.VERSION_TABLE} SET version_num = 'f00'"))  # noqa: S608 - ours
     sentence = (
-        f"^The database is ahead of this release, which ends at revision {migrate.heads()[0]} .* f00: run"
+        f"^The database is ahead of this release, which ends at revision {revisions.newest()} .* f00: run"
     )
     with pytest.raises(StartupError, match=sentence):
         await migrate.upgrade(database_url)
@@ -250,7 +251,7 @@ async def test_alembics_own_command_reads_the_environment_and_drafts_nothing(
     monkeypatch.setenv("DATABASE_URL", raw)
     monkeypatch.chdir(tmp_path)
     await asyncio.to_thread(command.upgrade, migrate.alembic_config(), "head")
-    assert await migrate.current(url) == migrate.heads()[0]
+    assert await migrate.current(url) == revisions.newest()
     await asyncio.to_thread(command.check, migrate.alembic_config())
 
 

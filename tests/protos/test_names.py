@@ -49,7 +49,10 @@ TRADING_BRIDGE_METHODS = {
     "GetAccount": ("account_name", "account"),
     "ListAccounts": (PAGE, "accounts next_page_token"),
     "DeleteAccount": ("account_name", ""),
-    "AddConnector": (f"{CONNECTOR} exchange credentials environment revision verify", "connector"),
+    "AddConnector": (
+        f"{CONNECTOR} exchange credentials environment revision verify",
+        "connector permissions warning",
+    ),
     "GetConnector": (CONNECTOR, "connector permissions"),
     "VerifyConnector": (CONNECTOR, "connector permissions warning"),
     "RemoveConnector": (f"{CONNECTOR} revision", ""),

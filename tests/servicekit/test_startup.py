@@ -1,7 +1,6 @@
 """The steps of a start: each from settings, each undone when a later one fails."""
 
 import io
-import secrets
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,12 @@ from typing import Any
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
-from pydantic import SecretStr
 from pydantic_settings import SettingsConfigDict
 from sqlalchemy import MetaData, text
 
 from servicekit import config, startup
 from servicekit.config import Address, ServiceSettings
-from servicekit.database import engine, migrate
+from servicekit.database import engine, migrate, revisions
 from servicekit.database.engine import Database
 from servicekit.database.url import DatabaseUrl
 from servicekit.errors import SettingsError, StartupError
@@ -48,75 +46,6 @@ def server_of(loaded: Settings, metrics: Metrics) -> Server:
     return Server(
         [Service(PROBE, Probe())], startup.server_options(loaded, shares_port=False), metrics=metrics
     )
-
-
-def test_the_url_wins_over_the_components() -> None:
-    url = startup.database_url(
-        settings(DATABASE_URL="postgres://me@one/keys", DB_HOST="two", DB_NAME="other")
-    )
-    assert (url.host, url.user, url.database) == ("one", "me", "keys")
-
-
-@pytest.mark.parametrize("variable", ["EXAMPLE_DATABASE_URL", "DATABASE_URL"])
-def test_a_malformed_url_is_named_by_the_variable_that_it_came_from(variable: str, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=f"^{variable} has to look like"):
-        startup.database_url(settings(**{variable: "no url"}))
-    (tmp_path / "url").write_text("no url")
-    with pytest.raises(SettingsError, match=f"^{variable}_FILE has to look like"):
-        startup.database_url(settings(**{f"{variable}_FILE": str(tmp_path / "url")}))
-
-
-def test_a_url_that_no_variable_gave_is_named_by_the_service_s_own() -> None:
-    with pytest.raises(SettingsError, match=r"^EXAMPLE_DATABASE_URL has to look like"):
-        startup.database_url(Settings(database_url=SecretStr("no url")))
-
-
-def test_the_components_make_a_url() -> None:
-    loaded = settings(
-        DB_HOST="db.example",
-        DB_PORT="6000",
-        DB_USER="me",
-        DB_PASSWORD=secrets.token_hex(),
-        DB_NAME="keys",
-        DB_SSLMODE="require",
-    )
-    url = startup.database_url(loaded)
-    assert (url.where, url.user, url.database, url.sslmode) == ("db.example:6000", "me", "keys", "require")
-    assert url.password is not None
-
-
-def test_with_nothing_said_the_database_is_a_local_one() -> None:
-    url = startup.database_url(settings())
-    assert (url.where, url.user, url.database) == ("localhost:5432", "keybridge", "keybridge")
-
-
-@pytest.mark.parametrize(
-    ("variable", "value"),
-    [
-        ("DATABASE_URL", "postgres://me@one/keys"),
-        ("EXAMPLE_DATABASE_URL", "postgres://me@one/keys"),
-        ("DB_HOST", "one"),
-        ("DB_PORT", "5432"),
-        ("DB_USER", "me"),
-        ("DB_PASSWORD", secrets.token_hex()),
-        ("DB_NAME", "keys"),
-        ("DB_SSLMODE", "require"),
-    ],
-    ids=lambda each: each if each.isupper() else "",
-)
-def test_any_setting_of_the_database_names_one(variable: str, value: str) -> None:
-    assert startup.names_database(settings(**{variable: value}))
-
-
-def test_a_pool_is_no_database() -> None:
-    assert not startup.names_database(settings(EXAMPLE_DB_POOL_SIZE="3"))
-
-
-def test_production_takes_no_local_default() -> None:
-    with pytest.raises(SettingsError, match="does not use local defaults: set DB_HOST, DB_USER, DB_NAME"):
-        startup.database_url(settings(KEYBRIDGE_ENV="production"))
-    remote = {"DATABASE_URL": "postgres://me@db.example/keys?sslmode=verify-full"}
-    assert startup.database_url(settings(KEYBRIDGE_ENV="production", **remote)).host == "db.example"
 
 
 def test_every_option_of_the_server_comes_from_its_setting(tmp_path: Path) -> None:
@@ -240,7 +169,7 @@ async def test_a_schema_is_brought_up_only_when_the_settings_say_so(empty_databa
             pytest.fail("it was opened")
     told = settings(**named, EXAMPLE_MIGRATE_ON_START="true")
     async with startup.open_database(told, MetaData(), name="x"):
-        assert await migrate.current(empty_database_url) == migrate.heads()[0]
+        assert await migrate.current(empty_database_url) == revisions.newest()
 
 
 async def test_a_start_that_fails_leaves_no_connection_behind(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Table
 
-from servicekit.database import migrate
+from servicekit.database import migrate, revisions
 from servicekit.database.engine import Database
 from servicekit.database.options import DatabaseOptions
 from servicekit.database.url import DatabaseUrl
@@ -237,8 +237,8 @@ def test_a_database_behind_is_told_how_to_come_up(
         (versions / each.name).symlink_to(each)
     (tmp_path / "migrations" / "takeover").symlink_to(ROOT / "migrations" / "takeover")
     (tmp_path / "migrations" / "env.py").symlink_to(ROOT / "migrations" / "env.py")
-    head = migrate.heads()[0]
-    (versions / "next.py").write_text(REVISION.format(revision="next", before=head))
+    head = revisions.newest()
+    (versions / "20991231_next_of_a_test.py").write_text(REVISION.format(revision="next", before=head))
 
     process = start_service(service, path=tmp_path, DATABASE_URL=raw_url(database_url))
     assert sentence(process, ENVIRONMENT) == (
@@ -253,8 +253,8 @@ def test_a_database_behind_is_told_how_to_come_up(
 def test_a_database_ahead_wants_the_release_that_migrated_it(
     start_service: StartService, service: str, migrates: bool, database_url: DatabaseUrl, tmp_path: Path
 ) -> None:
-    head = migrate.heads()[0]
-    (tmp_path / "next.py").write_text(REVISION.format(revision="next", before=head))
+    head = revisions.newest()
+    (tmp_path / "20991231_next_of_a_test.py").write_text(REVISION.format(revision="next", before=head))
     asyncio.run(migrate.upgrade(database_url, more_versions=[tmp_path]))
 
     variables = {"DATABASE_URL": raw_url(database_url), f"{service.upper()}_MIGRATE_ON_START": str(migrates)}

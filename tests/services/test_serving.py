@@ -21,7 +21,7 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from sqlalchemy import text
 
-from servicekit.database import migrate
+from servicekit.database import migrate, revisions
 from servicekit.database.engine import Database
 from servicekit.database.options import DatabaseOptions
 from servicekit.database.url import DatabaseUrl
@@ -169,10 +169,10 @@ async def test_nobody_is_let_in_before_the_schema_was_checked(
     database = Database(DatabaseOptions(url=database_url))
     waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = to_regclass(:table)")
     async with database.transaction() as holder:
-        await holder.execute(text(f"LOCK TABLE {migrate.VERSION_TABLE}"))
+        await holder.execute(text(f"LOCK TABLE {revisions.VERSION_TABLE}"))
         process = start_service(service, DATABASE_URL=raw_url(database_url), **listen)
         async with asyncio.timeout(30):
-            while not (await holder.execute(waiting, {"table": migrate.VERSION_TABLE})).scalar_one():  # noqa: ASYNC110 - inside PostgreSQL
+            while not (await holder.execute(waiting, {"table": revisions.VERSION_TABLE})).scalar_one():  # noqa: ASYNC110 - inside PostgreSQL
                 await asyncio.sleep(0.02)
         assert not accepts(port)
         assert process.process.poll() is None
@@ -215,9 +215,18 @@ async def test_a_service_brings_the_schema_up_itself_when_told_to(
 ) -> None:
     url = raw_url(empty_database_url)
     process = start_service("keyservice", DATABASE_URL=url, KEYSERVICE_MIGRATE_ON_START="true").wait_ready()
-    assert await migrate.current(empty_database_url) == migrate.heads()[0]
+    assert await migrate.current(empty_database_url) == revisions.newest()
     process.terminate()
     assert process.status() == 0
+
+
+def test_a_service_that_has_nothing_to_migrate_does_not_wait_for_what_migrates(
+    start_service: StartService, database_url: DatabaseUrl
+) -> None:
+    told = {"KEYSERVICE_MIGRATE_ON_START": "true", "PYTHONPROFILEIMPORTTIME": "1"}
+    process = start_service("keyservice", DATABASE_URL=raw_url(database_url), **told).wait_ready()
+    process.terminate()
+    assert not [line for line in process.errors() if re.search(r"\| +alembic\b", line)]
 
 
 async def test_workers_share_a_port_are_replaced_when_killed_and_stop_together(

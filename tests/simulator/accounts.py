@@ -147,6 +147,8 @@ class Account:
     orders: dict[str, Order] = field(default_factory=dict)
     is_revoked: bool = False
     last_nonce: int = 0
+    times_shown: int = 0
+    """How many calls came with its key, whatever became of them."""
 
     @property
     def trades(self) -> list[Trade]:

@@ -65,7 +65,10 @@ class Venue:
     def account(self, api_key: str) -> Account | None:
         """Whose key this is; None when it is nobody's, or no longer anybody's."""
         account = self.accounts.get(api_key)
-        return account if account and not account.is_revoked else None
+        if account is None:
+            return None
+        account.times_shown += 1
+        return None if account.is_revoked else account
 
     def book(self, market: Market, depth: int) -> tuple[Ladder, Ladder]:
         """Bids and asks, the best first."""

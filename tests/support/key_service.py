@@ -83,6 +83,8 @@ class KeyService:
     bridge: Bridge
     convergence: Convergence
     watching: Watching
+    registry: CollectorRegistry
+    """Of its metrics."""
 
     async def add_client(self, name: str = "a client", **fields: Any) -> Client:
         return (await self.stub.CreateClient(pb.CreateClientRequest(name=name, **fields))).client
@@ -150,12 +152,13 @@ async def running(
         to_bridge = connect_bridge(KeyServiceSettings(bridge_target=bridge_target))
         bridge = Bridge(await stack.enter_async_context(to_bridge))
         watching = Watching(database)
+        registry = CollectorRegistry()
         convergence = Convergence(
             database,
             keyring,
             bridge,
             watching,
-            Attempts(CollectorRegistry()),
+            Attempts(registry),
             inline_wait=bridge_wait,
             bridge_timeout=timedelta(seconds=20),
         )
@@ -202,6 +205,7 @@ async def running(
                     bridge=bridge,
                     convergence=convergence,
                     watching=watching,
+                    registry=registry,
                 )
         finally:
             await server.stop()

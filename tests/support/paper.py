@@ -8,7 +8,8 @@ from uuid import uuid4
 
 from bridgeservice.enums import OrderSide, OrderType
 from bridgeservice.exchanges.exchange import Environment, Exchange, Owner
-from bridgeservice.exchanges.paper import PaperExchange, PaperOptions, paper_provider
+from bridgeservice.exchanges.paper import PaperExchange, paper_provider
+from bridgeservice.exchanges.paper_options import PaperOptions
 from bridgeservice.exchanges.paper_orders import OrderRequest
 from bridgeservice.exchanges.paper_session import PaperSession
 from servicekit.credentials import Credentials

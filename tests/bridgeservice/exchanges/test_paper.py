@@ -13,12 +13,8 @@ from hypothesis import strategies as some
 
 from bridgeservice.enums import OrderSide, OrderType, PaperOrderState
 from bridgeservice.exchanges.exchange import Environment, Exchange, Session, Ticker
-from bridgeservice.exchanges.paper import (
-    STARTING_BALANCES,
-    PaperExchange,
-    PaperOptions,
-    paper_provider,
-)
+from bridgeservice.exchanges.paper import PaperExchange, paper_provider
+from bridgeservice.exchanges.paper_options import STARTING_BALANCES, PaperOptions
 from bridgeservice.exchanges.paper_orders import EXACT, OrderRequest, PaperOrder
 from bridgeservice.exchanges.paper_prices import SyntheticPrices
 from servicekit.credentials import Credentials

@@ -11,8 +11,9 @@ import pytest
 
 from bridgeservice.enums import OrderSide
 from bridgeservice.exchanges.exchange import Market, MarketType, Ticker
-from bridgeservice.exchanges.paper import PaperExchange, PaperOptions
+from bridgeservice.exchanges.paper import PaperExchange
 from bridgeservice.exchanges.paper_markets import PAPER_MARKETS
+from bridgeservice.exchanges.paper_options import PaperOptions
 from bridgeservice.exchanges.paper_prices import TIMEFRAMES, RealPrices, SyntheticPrices, Waiting
 from servicekit.errors import InvalidArgument, Unavailable
 from tests.support.paper import NOON, FixedClock

@@ -10,7 +10,8 @@ import pytest
 
 from bridgeservice.enums import OrderSide, PaperOrderState
 from bridgeservice.exchanges.exchange import Balance, Owner, Permission, Permissions, Ticker
-from bridgeservice.exchanges.paper import STARTING_BALANCES, PaperExchange, PaperOptions
+from bridgeservice.exchanges.paper import PaperExchange
+from bridgeservice.exchanges.paper_options import STARTING_BALANCES, PaperOptions
 from bridgeservice.exchanges.paper_prices import SyntheticPrices
 from servicekit.credentials import Credentials
 from servicekit.database.engine import Database
