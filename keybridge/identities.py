@@ -19,7 +19,6 @@ from servicekit import logs
 from servicekit.config import Address, ServiceSettings
 from servicekit.errors import StartupError
 from servicekit.rpc.deny_list import DenyList
-from servicekit.rpc.grants import ALL
 
 AUDIENCES: Final = ("keyservice", "bridgeservice")
 ISSUER: Final = "keybridge"
@@ -106,7 +105,7 @@ class Identities:
         self, key: SigningKey, file: Path, subject: str, role: str, audience: Sequence[str]
     ) -> None:
         if not self._will_do(key.read(private_files.read(file).strip())):
-            order = Order(subject, role, ALL, audience, ISSUER, _TOKENS_LAST)
+            order = Order(subject, role, None, audience, ISSUER, _TOKENS_LAST)
             private_files.write(file, key.mint(order, self._clock()).token + "\n")
 
     def _will_do(self, claims: Mapping[str, Any] | None) -> bool:

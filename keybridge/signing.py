@@ -25,7 +25,6 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from jwt.types import Options
 
 from servicekit.errors import SettingsError
-from servicekit.rpc import grants
 
 PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey | RSAPrivateKey
 
@@ -39,7 +38,8 @@ class Order:
 
     subject: str
     role: str
-    clients: Sequence[str] | str
+    clients: Sequence[str] | None
+    """None means all."""
     audience: Sequence[str]
     issuer: str
     lasts: timedelta
@@ -85,7 +85,10 @@ class SigningKey:
 
     def mint(self, order: Order, now: datetime) -> Minted:
         """A token that says so. What no service would take is refused here."""
-        clients = order.clients if isinstance(order.clients, str) else list(order.clients)
+        # Imported here, because it loads gRPC, which `up` does without for as long as all its tokens are good.
+        from servicekit.rpc import grants
+
+        clients = grants.ALL if order.clients is None else list(order.clients)
         try:
             grants.principal(order.subject, order.role, clients)
         except grants.NotAGrantError as error:

@@ -35,7 +35,7 @@ async def mint(environ: Mapping[str, str], say: Say, key_file: Path | None, want
     order = Order(
         subject=wanted.subject or _user(),
         role=wanted.role,
-        clients=ALL if ALL in wanted.clients else list(wanted.clients),
+        clients=None if ALL in wanted.clients else wanted.clients,
         audience=wanted.audience,
         issuer=wanted.issuer,
         lasts=_duration(wanted.lasts),

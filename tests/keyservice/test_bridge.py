@@ -1,9 +1,11 @@
 """The client of the bridge, over a real socket to the real bridge."""
 
+import io
 import secrets
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,12 +14,16 @@ from bridgeservice.records import Connector as HeldConnector
 from bridgeservice.v1 import connector_pb2, portfolio_pb2
 from bridgeservice.v1 import trading_bridge_pb2 as pb
 from keyservice.bridge import Bridge
-from keyservice.bridge_records import BridgeInfo, Connector, Permissions, Portfolio
+from keyservice.bridge_records import BridgeInfo, Connector, Outcome, Permissions, Portfolio
 from keyservice.enums import BridgeReason, Environment, Permission, ReadStatus
 from servicekit.credentials import Credentials
+from servicekit.errors import Unauthenticated
+from servicekit.rpc.call import Call
 from servicekit.rpc.tls import ServerTls
-from tests.support.bridges import RunningBridge, bridge_client, running_bridge
+from tests.support.bridges import RunningBridge, bridge_client, refuses, running_bridge
 from tests.support.certificates import Authority
+from tests.support.logged import lines
+from tests.support.probe import Echo, Probe, ProbeStub, plain_channel, serving
 
 SOON = timedelta(seconds=20)
 NOW = timedelta(0)
@@ -160,3 +166,43 @@ async def test_a_status_of_a_later_contract_is_not_taken_for_ok(bridge: Bridge, 
     answer = await bridge.portfolio("client_of_this_test", ["kraken"], max_age=NOW, timeout=SOON)
     assert isinstance(answer, Portfolio)
     assert [each.status for each in answer.holdings] == [ReadStatus.ERROR]
+
+
+async def test_the_bridge_is_shown_a_token_of_one_s_own_and_nothing_of_the_caller_s(
+    far: RunningBridge, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("our.own.token\n")
+    async with bridge_client(far.target, bridge_token_file=tmp_path / "token") as bridge:
+
+        async def answer(_request: Any, _call: Call) -> Any:
+            await bridge.connectors("client_of_this_test", timeout=SOON)
+            return Echo()
+
+        theirs = (("authorization", "Bearer theirs"), ("x-request-id", "the-request"), ("x-more", "theirs"))
+        async with serving(Probe(answer)) as front, plain_channel(front.port) as channel:
+            await ProbeStub(channel).GetEcho(Echo(), metadata=theirs)
+    [(_, _, call)] = far.faults.seen
+    sent = dict(call.context.invocation_metadata() or ())
+    assert sent.pop("user-agent")
+    assert sent == {
+        "authorization": "Bearer our.own.token",
+        "x-keybridge-account": "client_of_this_test",
+        "x-request-id": "the-request",
+    }
+
+
+async def test_that_the_bridge_does_not_admit_us_is_said_once_and_is_a_refusal_like_any_other(
+    bridge: Bridge, far: RunningBridge, output: io.StringIO
+) -> None:
+    for _ in range(2):
+        far.faults.before["GetBridgeInfo"] = refuses(Unauthenticated("Who?", reason="TOKEN_EXPIRED"))
+        for _ in range(3):
+            outcome = await bridge.info(timeout=SOON)
+            assert isinstance(outcome, Outcome)
+            assert outcome.reason is BridgeReason.BRIDGE_ERROR
+        far.faults.clear()
+        await bridge.info(timeout=SOON)
+    told = [
+        each["reason"] for each in lines(output) if each["event"] == "the bridge does not admit this service"
+    ]
+    assert told == ["TOKEN_EXPIRED"] * 2

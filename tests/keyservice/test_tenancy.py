@@ -13,7 +13,7 @@ from keyservice.records import ApiKey, Caller, Client
 from keyservice.repetition import Repetition
 from keyservice.store.api_key_lists import Filter
 from servicekit.credentials import Credentials
-from servicekit.errors import FailedPrecondition, KeybridgeError, NotFound
+from servicekit.errors import FailedPrecondition, KeybridgeError, NotFound, PermissionDenied
 from tests.support.key_service import KeyService
 
 EVERYONE = Caller("the operator")
@@ -125,6 +125,23 @@ async def test_ones_own_client_is_served(service: KeyService, tenants: Tenants, 
 @pytest.mark.parametrize("use_case", OF_KEYS)
 async def test_ones_own_key_is_served(service: KeyService, tenants: Tenants, use_case: str) -> None:
     await OF_KEYS[use_case](service, tenants.me, tenants.my_key.id)
+
+
+async def test_a_limited_caller_learns_of_no_external_id_and_makes_no_client(
+    service: KeyService, tenants: Tenants
+) -> None:
+    """No two clients have the same external_id: whoever sets one hears whether there is one already."""
+    await service.clients.update(EVERYONE, tenants.theirs.id, {"external_id": "theirs"})
+    before = await state(service)
+    for client_id in (tenants.mine.id, tenants.theirs.id, uuid4()):
+        for external_id in ("theirs", "free"):
+            changes = {"external_id": external_id}
+            error = await error_of(service.clients.update(tenants.me, client_id, changes))
+            assert (type(error), error.reason) == (PermissionDenied, "LIMITED_TO_CLIENTS")
+    for external_id in ("theirs", "free"):
+        error = await error_of(service.clients.create(tenants.me, "another", external_id, None))
+        assert (type(error), error.reason) == (PermissionDenied, "LIMITED_TO_CLIENTS")
+    assert await state(service) == before
 
 
 async def test_lists_hold_ones_own_rows_only(service: KeyService, tenants: Tenants) -> None:

@@ -119,7 +119,11 @@ def guarded(
         "TLS_CLIENT_CA_FILE": "ca.pem",
     }
     settings = {f"{name.upper()}_{setting}": str(folder / file) for setting, file in files.items()}
-    common = {"DATABASE_URL": postgres_server.url(database), "KEYSERVICE_BRIDGE_TARGET": NOBODY}
+    common = {
+        "DATABASE_URL": postgres_server.url(database),
+        "KEYSERVICE_BRIDGE_TARGET": NOBODY,
+        f"{name.upper()}_LOG_LEVEL": "debug",
+    }
     by_token, by_certificate = (
         start_shared_service(name, **common, **without(settings, *absent))
         for absent in (("PRINCIPALS_FILE", "TLS_CLIENT_CA_FILE"), ("JWKS_FILE", "DENY_LIST_FILE"))

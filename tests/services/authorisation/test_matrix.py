@@ -300,6 +300,20 @@ async def state(guarded: Guarded) -> list[Any]:
         await database.close()
 
 
+async def test_no_token_is_ever_logged_good_or_bad(guarded: Guarded) -> None:
+    good = token("admin", guarded)
+    tokens = [good, tampered(good), token("admin", guarded, exp=time() - MINUTE), f"hello {good[::-1]}"]
+    async with guarded.by_token() as channel:
+        for each_token in tokens:
+            await call(channel, guarded.methods[0], GARBAGE, bearing(each_token))
+        await call(channel, guarded.methods[0], GARBAGE, (("x-request-id", "the-last-one"),))
+    guarded.tokens.wait_for_line('"request_id": "the-last-one"')
+    said = guarded.tokens.stderr()
+    for each_token in tokens:
+        for part in each_token.split("."):
+            assert part not in said
+
+
 def test_every_refusal_of_the_matrix_is_documented() -> None:
     refusals = {expected for _, expected in TOKENS.values()} | NOT_FOUND
     refusals |= {
