@@ -9,8 +9,9 @@ from bridgeservice import tenancy
 from bridgeservice.v1 import trading_bridge_pb2 as pb
 from keyservice.records import account_name_of
 from servicekit.errors import InvalidArgument, KeybridgeError, NotFound
-from servicekit.rpc.call import Call, Method, Principal
+from servicekit.rpc.call import Call, Method
 from servicekit.rpc.policy import Policy
+from servicekit.rpc.principal import Principal
 from servicekit.v1 import policy_pb2
 
 MINE = UUID("123e4567-e89b-12d3-a456-426614174abc")
