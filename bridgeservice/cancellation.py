@@ -1,6 +1,7 @@
 """Ending orders on behalf of callers. What was begun goes on when they go away; what is not known yet is remembered."""
 
 import asyncio
+from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from bridgeservice.orders import require_account
 from bridgeservice.records import Connector
 from bridgeservice.resolution import ORDER_NOT_OPEN, Resolution
 from servicekit import logs
-from servicekit.errors import FailedPrecondition, KeybridgeError
+from servicekit.errors import FailedPrecondition, KeybridgeError, NotFound
 from servicekit.work import Work
 
 _AT_ONCE: Final = 10
@@ -102,12 +103,17 @@ class Cancellation:
             return error
 
     async def _cancel(self, order: Order) -> Order:
-        connector = self._accounts.connector(order.account_name, order.connector_name)
         claimed = await self._journal.request_cancel(order, self._resolution.lease)
         if claimed is None:
             raise _not_open(await self._journal.get(order.account_name, order.id))
         if claimed.order.state is OrderState.PENDING:
             return claimed.order
+        try:
+            connector = self._accounts.connector(order.account_name, order.connector_name)
+        except NotFound:
+            # Whoever holds it, or comes to hold it, ends the order.
+            await self._journal.postpone(claimed.order, timedelta(0))
+            raise
         now = await self._settled(claimed, connector)
         if now.ended and now.state is not OrderState.CANCELED:
             raise _not_open(now)

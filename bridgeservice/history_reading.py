@@ -49,7 +49,7 @@ class HistoryReading:
         async with self._calls.to(connector.exchange, connector.environment) as exchange:
             markets = await exchange.markets()
         likely = sorted(each.symbol for each in markets.values() if _between(each, held))
-        return list(dict.fromkeys([*ordered, *likely]))[:_MOST_MARKETS]
+        return list(dict.fromkeys([*ordered, *likely[:_MOST_MARKETS]]))
 
     async def _tells_of_all(self, connector: Connector) -> bool:
         known = self._tells_all.get(connector.exchange)
@@ -68,11 +68,10 @@ class HistoryReading:
 
     async def read(self, due: Due, connector: Connector, markets: Sequence[str] | None) -> tuple[int, bool]:
         """Store what is new; how many trades that were, and whether that was all."""
-        new, pages = 0, _MOST_PAGES
+        new, whole = 0, True
         for market in [_ALL] if markets is None else markets:
             since = self._start(due, market)
-            while pages:
-                pages -= 1
+            for _ in range(_MOST_PAGES):
                 page = await self._page(connector, market, since)
                 new += await self._keep(due, market, page)
                 if len(page) < PAGE:
@@ -80,8 +79,8 @@ class HistoryReading:
                 # All of a page may be of one moment.
                 since = max(page[-1].time, since + _A_MOMENT)
             else:
-                return new, False
-        return new, True
+                whole = False  # the next comparison goes on with it
+        return new, whole
 
     def _start(self, due: Due, market: str) -> datetime:
         cursor = due.cursors.get(market)

@@ -18,7 +18,7 @@ from bridgeservice.order_records import (
     Twin,
 )
 from bridgeservice.rules import Judge, Ruling
-from bridgeservice.store import accounts
+from bridgeservice.store import accounts, trades
 from bridgeservice.store import order_claims as claims
 from bridgeservice.store import orders as store
 from servicekit.database.engine import Connection, Database
@@ -85,9 +85,20 @@ class Journal:
 
     async def write(self, order: Order, outcome: Outcome) -> Order:
         """The order with what was learnt of it, or as it is where somebody has learnt more."""
-        async with self.database.autocommit() as connection:
+        async with self.database.transaction() as connection:
             written = await store.write(connection, order.id, outcome)
-        return written or await self.get(order.account_name, order.id)
+            adopts = written is not None and order.exchange_order_id is None and written.exchange_order_id
+            if adopts:
+                # Its trades may have been read before it was known whose they were.
+                await trades.adopt(connection, order.id)
+        if written is None or adopts:
+            return await self.get(order.account_name, order.id)
+        return written
+
+    async def adopt(self, order: Order) -> None:
+        """Give an order the trades that were read before it was known whose they were."""
+        async with self.database.transaction() as connection:
+            await trades.adopt(connection, order.id)
 
     async def due(self) -> list[Due]:
         """Of each connector with orders about which somebody has to ask, one."""

@@ -31,6 +31,9 @@ _TIMES_IN_FORCE: Final[Mapping[int, TimeInForce | None]] = {
     order_pb2.TIME_IN_FORCE_FOK: TimeInForce.FOK,
 }
 _PARAMS_SHOWN = 64
+_LONGEST_PARAM = 256
+# As many digits before the point as behind it, and the point.
+_LONGEST_NUMBER = 61
 
 
 def wish(check: Checks, request: pb.PlaceOrderRequest, allowed_params: Collection[str]) -> OrderWish:
@@ -43,6 +46,7 @@ def wish(check: Checks, request: pb.PlaceOrderRequest, allowed_params: Collectio
         check.add("post_only", "is for limit orders only: a market order never waits in the book")
     if request.post_only and time_in_force in (TimeInForce.IOC, TimeInForce.FOK):
         check.add("post_only", "contradicts time_in_force: what is filled at once or not at all can't wait")
+    _check_sizes(check, request.params)
     for name in sorted(request.params):
         if name not in allowed_params:
             shown = name if name.isprintable() and len(name) <= _PARAMS_SHOWN else "?"
@@ -57,8 +61,8 @@ def wish(check: Checks, request: pb.PlaceOrderRequest, allowed_params: Collectio
             symbol=check.symbol("symbol", request.symbol),
             side=side or OrderSide.BUY,
             type=kind or OrderType.MARKET,
-            amount=request.amount,
-            price=request.price,
+            amount=check.text("amount", request.amount, longest=_LONGEST_NUMBER),
+            price=check.text("price", request.price, longest=_LONGEST_NUMBER),
             time_in_force=time_in_force,
             post_only=request.post_only,
             reduce_only=request.reduce_only,
@@ -66,6 +70,12 @@ def wish(check: Checks, request: pb.PlaceOrderRequest, allowed_params: Collectio
         ),
         repetition=Repetition(request_id, _hash(request)) if request_id else None,
     )
+
+
+def _check_sizes(check: Checks, params: Mapping[str, str]) -> None:
+    longest = max((len(text) for entry in params.items() for text in entry), default=0)
+    if longest > _LONGEST_PARAM:
+        check.add("params", f"has a text of {longest} characters; at most {_LONGEST_PARAM} are allowed")
 
 
 def order(found: Order) -> order_pb2.Order:

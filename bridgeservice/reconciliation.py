@@ -61,7 +61,8 @@ class Reconciliation:
         there = {(each.symbol, each.id) for each in listed}
         for order in thought_open:
             if order.state is OrderState.OPEN and (order.symbol, order.exchange_order_id) not in there:
-                await self._look_up(order, connector)
+                sure = whole and (markets is None or order.symbol in markets)
+                await self._look_up(order, connector, sure=sure)
         await self._learn_of_unknown(due, connector)
         return Found(new_trades, whole)
 
@@ -85,11 +86,13 @@ class Reconciliation:
         known = await store.known(self._database.reads, due, listed)
         strangers = []
         for each in listed:
-            order = known.get(each.id) or known.get(each.client_order_id or each.id)
+            order = known.get((each.symbol, each.id))
             if order is None:
                 strangers.append(each)
             elif not order.ended and _says_more(each, order):
                 await self._journal.write(order, told(each))
+            else:
+                await self._journal.adopt(order)
         if strangers:
             await self._add(due, connector, strangers)
 
@@ -103,14 +106,17 @@ class Reconciliation:
                 if await store.add(connection, due, connector, each):
                     _log.info("found an order that was made elsewhere", exchange=connector.exchange)
 
-    async def _look_up(self, order: Order, connector: Connector) -> None:
-        """What became of an order that the exchange does not list any more, beyond what its trades have told."""
+    async def _look_up(self, order: Order, connector: Connector, *, sure: bool) -> None:
+        """What became of an order that the exchange does not list any more, beyond what its trades have told.
+
+        That it is nowhere ends it only where all that was to be read is ``sure`` to have been.
+        """
         if (await self._journal.get(order.account_name, order.id)).ended:
             return
         answer = await self._order(connector, order.reference)
         if answer is not None:
             await self._journal.write(order, told(answer))
-        elif datetime.now(UTC) - order.updated_at > _TOO_YOUNG:
+        elif sure and datetime.now(UTC) - order.updated_at > _TOO_YOUNG:
             # Acknowledged, and now neither listed nor known: it is not on the book, whatever was filled.
             await self._journal.write(order, Outcome(OrderState.CANCELED))
 

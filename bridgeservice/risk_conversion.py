@@ -23,6 +23,7 @@ _KINDS: Final = {
     if value != risk_pb2.RISK_RULE_KIND_UNSPECIFIED
 }
 _NUMBER = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?", re.ASCII)
+_LONGEST_NUMBER = 61
 _COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
@@ -63,6 +64,9 @@ def _rule(check: Checks, path: str, given: risk_pb2.RiskRule) -> Rule | None:
         check.add(f"{path}.action", f"{given.action} is no action; use REFUSE, REFUSE_AND_CANCEL or WARN")
     if kind is None:
         check.add(f"{path}.kind", "is required" if not given.kind else f"{given.kind} is no kind of rule")
+        check.text(f"{path}.limit", given.limit, longest=_LONGEST_NUMBER)
+        check.asset(f"{path}.quote_asset", given.quote_asset)
+        check.symbols(list(given.symbols), f"{path}.symbols")
         return None
     return Rule(
         kind,

@@ -57,7 +57,7 @@ async def show(address: str, grpcurl: str, token_file: Path) -> tuple[str, list[
         access = Access.with_token(token_file)
         async with asyncio.timeout(_PATIENCE), key_service(address, access) as keys:
             demo = await demonstrate(keys)
-    except (KeybridgeError, TimeoutError) as error:
+    except (KeybridgeError, OSError, TimeoutError) as error:
         reason = error.reason if isinstance(error, KeybridgeError) else "no answer in time"
         return f"\nThe demo client could not be made ({reason}); the services serve all the same.\n", []
     return f"\n{told(demo)}\n", commands(demo, grpcurl, address)

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from time import monotonic
 from typing import Never
 
 from keyservice.claims import LEASE
@@ -19,6 +20,7 @@ from servicekit.errors import KeybridgeError
 
 # What becomes due by the clock, or in another replica, is noticed so soon.
 _POLL = timedelta(seconds=0.5)
+_TRY_EVERY = timedelta(seconds=1)
 # So many times what may be asked at once; only a database that is slow to take answers comes near it.
 _MOST_BEGUN = 8
 
@@ -38,6 +40,7 @@ class ConvergenceLoop:
         """The same with those of which it has answered, and the answer is not stored yet."""
         self._more = False
         """Whether more may be due than there was room for."""
+        self._try_at = 0.0
 
     async def run(self) -> Never:
         """Until cancelled. A database that is away is tried again at the next turn."""
@@ -59,8 +62,14 @@ class ConvergenceLoop:
             # A claim is a statement: better one for many than one for each that ends.
             self._more = True
             return 0
-        # While nobody is there, what is not sent need not be on record each time.
+        # While nobody is there, what is not sent need not be on record each time. One is sent all the same now and
+        # then: the bridge that the looks meet may be away alone.
         absence = self._convergence.absence
+        now = monotonic()
+        if absence is not None and now >= self._try_at > 0:
+            absence, room = None, 1
+        if absence is None or not self._try_at:
+            self._try_at = now + _TRY_EVERY.total_seconds()
         async with self._database.autocommit() as connection:
             claimed = await store.claim_due(connection, limit=room, lease=LEASE, releases=absence is None)
         self._more = len(claimed) == room

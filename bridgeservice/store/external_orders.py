@@ -23,11 +23,13 @@ _orders = models.Order
 _trades = models.Trade
 
 
-async def known(executor: Executor, due: Due, told: Sequence[ExchangeOrder]) -> Mapping[str, Order]:
-    """Those of an exchange's orders that are in the journal, by the exchange's id and by ours."""
+async def known(
+    executor: Executor, due: Due, told: Sequence[ExchangeOrder]
+) -> Mapping[tuple[str, str], Order]:
+    """Those of an exchange's orders that are in the journal, by their market and their id there."""
     if not told:
         return {}
-    found: dict[str, Order] = {}
+    found: dict[tuple[str, str], Order] = {}
     named = [(each.symbol, each.id) for each in told]
     statement = select(*COLUMNS).where(
         _orders.account_id == due.account_id, _orders.connector_name == due.connector_name
@@ -35,12 +37,17 @@ async def known(executor: Executor, due: Due, told: Sequence[ExchangeOrder]) -> 
     by_id = statement.where(tuple_(_orders.symbol, _orders.exchange_order_id).in_(named))
     for row in await executor.execute(by_id):
         order = record(row)
-        found[order.exchange_order_id or ""] = order
-    if ours := [each.client_order_id for each in told if each.client_order_id and each.id not in found]:
-        by_client_id = statement.where(_orders.client_order_id.in_(ours))
+        found[order.symbol, order.exchange_order_id or ""] = order
+    ours = {
+        (each.symbol, each.client_order_id): each.id
+        for each in told
+        if each.client_order_id and (each.symbol, each.id) not in found
+    }
+    if ours:
+        by_client_id = statement.where(tuple_(_orders.symbol, _orders.client_order_id).in_(list(ours)))
         for row in await executor.execute(by_client_id):
             order = record(row)
-            found[order.client_order_id or ""] = order
+            found[order.symbol, ours[order.symbol, order.client_order_id or ""]] = order
     return found
 
 

@@ -52,13 +52,15 @@ async def apply(
 
 async def fill(connection: AsyncConnection, order_ids: Sequence[UUID]) -> None:
     """Bring orders to what their stored trades come to. What the exchange told of an order beyond that stays."""
+    # Held by a statement of its own: only the next one is sure to see what whoever held them before has stored.
+    await connection.execute(_HOLDING, {"ids": list(order_ids)})
     await connection.execute(_FILLING, {"ids": list(order_ids)})
 
 
 async def adopt(connection: AsyncConnection, order_id: UUID) -> None:
     """Give an order those trades that came before it was known, and fill it with them."""
-    await connection.execute(_ADOPTION, {"id": order_id})
-    await fill(connection, [order_id])
+    if (await connection.execute(_ADOPTION, {"id": order_id})).rowcount:
+        await fill(connection, [order_id])
 
 
 async def page(
@@ -144,21 +146,23 @@ _ADDITION: Final = text(
     bindparam("times", type_=ARRAY(_TIME)),
 )
 
+_HOLDING: Final = text(
+    "SELECT FROM bridge.orders WHERE id = ANY (:ids) ORDER BY id FOR NO KEY UPDATE"
+).bindparams(bindparam("ids", type_=ARRAY(Uuid())))
+
 _FILLING: Final = text(
     """
-    WITH held AS (
-        SELECT id FROM bridge.orders WHERE id = ANY (:ids) ORDER BY id FOR NO KEY UPDATE
-    ), sums AS (
+    WITH sums AS (
         SELECT order_id, sum(amount) AS amount, sum(cost) AS cost, sum(amount * price) AS worth
           FROM bridge.trades
-         WHERE order_id IN (SELECT id FROM held)
+         WHERE order_id = ANY (:ids)
          GROUP BY order_id
     ), paid AS (
         SELECT order_id, jsonb_object_agg(asset, total) AS fees
           FROM (
                 SELECT order_id, fee.key AS asset, sum(fee.value::numeric)::text AS total
                   FROM bridge.trades, jsonb_each_text(fees) AS fee
-                 WHERE order_id IN (SELECT id FROM held)
+                 WHERE order_id = ANY (:ids)
                  GROUP BY order_id, fee.key
                ) AS by_asset
          GROUP BY order_id
@@ -170,6 +174,7 @@ _FILLING: Final = text(
            fees = coalesce(paid.fees, '{}'),
            state = CASE WHEN sums.amount >= orders.amount THEN 'filled' ELSE orders.state END,
            reason = CASE WHEN sums.amount >= orders.amount THEN NULL ELSE orders.reason END,
+           next_check_at = CASE WHEN sums.amount >= orders.amount THEN NULL ELSE orders.next_check_at END,
            updated_at = statement_timestamp()
       FROM sums LEFT JOIN paid USING (order_id)
      WHERE orders.id = sums.order_id AND sums.amount >= orders.filled

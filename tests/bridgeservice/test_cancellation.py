@@ -127,11 +127,14 @@ class TestOne:
         trader.book.gate.set()
         await trader.once(order, "CANCELED")
 
-    async def test_without_its_connector_nothing_is_begun(self, trader: Trader) -> None:
+    async def test_without_its_connector_it_is_left_to_whoever_holds_that(self, trader: Trader) -> None:
         order = await trader.place()
         await trader.bridge.remove(revision=2, account_name=trader.account)
         assert await refused(trader, order) == (grpc.StatusCode.NOT_FOUND, "CONNECTOR_NOT_FOUND")
-        assert (await trader.row(order))["cancel_requested_at"] is None
+        assert (await trader.row(order))["cancel_requested_at"] is not None
+        await trader.bridge.add("kraken", revision=3, account_name=trader.account)
+        await trader.bridge.resolving.once()
+        await trader.once(order, "CANCELED")
 
     async def test_what_is_not_there_or_is_no_id_is_refused(self, trader: Trader) -> None:
         order = await trader.place()

@@ -144,7 +144,10 @@ async def test_equal_readings_at_once_are_one_call(bridge: Bridge) -> None:
     exchange = bridge.exchanges["kraken"]
     exchange.gate = asyncio.Event()
     asked = [asyncio.create_task(bridge.holding()) for _ in range(50)]
-    await eventually(lambda: bridge.under_way == 50, "all of them wait")
+    await eventually(lambda: bridge.under_way == 50, "all of them have begun")
+    # Each has its request by the time that the exchange answers a question which was asked after them.
+    await eventually(lambda: exchange.asked["balances"] == 1, "the exchange is asked")
+    await bridge.stub.GetBridgeInfo(pb.GetBridgeInfoRequest())
     asked[0].cancel()
     exchange.gate.set()
     answers = await asyncio.gather(*asked[1:])

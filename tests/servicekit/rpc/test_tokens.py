@@ -101,7 +101,7 @@ def test_what_no_key_of_ours_signed_is_refused_and_nobody_is_told_why(
 
 OURS: dict[str, tuple[dict[str, Any], str]] = {
     "expired": ({"exp": time() - MINUTE}, "TOKEN_EXPIRED"),
-    "not yet valid": ({"nbf": time() + MINUTE}, "TOKEN_NOT_YET_VALID"),
+    "not yet valid": ({"nbf": time() + 86400}, "TOKEN_NOT_YET_VALID"),
     "issued tomorrow": ({"iat": time() + 86400}, "TOKEN_NOT_YET_VALID"),
     "for another": ({"aud": "another"}, "TOKEN_NOT_FOR_THIS_SERVICE"),
     "for others": ({"aud": ["another", "keyservice2"]}, "TOKEN_NOT_FOR_THIS_SERVICE"),
