@@ -101,11 +101,15 @@ async def test_without_a_file_the_password_is_asked_for_on_the_terminal_and_not_
 
 
 def _converse(terminal: int, answers: list[str]) -> str:
-    """Answer each question that ends with a colon; what was to be read meanwhile."""
+    """Answer each question that ends with a colon; what was to be read meanwhile.
+
+    The space behind the colon is written once the terminal shows nothing more: what was typed before that
+    is thrown away.
+    """
     said = ""
     while answers or "is a member of" not in said:
         said += os.read(terminal, 4096).decode()
-        if answers and said.rstrip(" ").endswith(":"):
+        if answers and said.endswith(": "):
             os.write(terminal, answers.pop(0).encode())
             said += "\n"
     return said
