@@ -8,6 +8,7 @@ import re
 import secrets
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -33,11 +34,10 @@ def plant(planted: Planted) -> dict[str, str]:
 
 def family(pid: int) -> list[int]:
     """A process, and all that it started, and all that those started."""
-    children = [
-        int(each)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for each in (task / "children").read_text().split()
-    ]
+    children: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError):  # A thread may end meanwhile.
+            children.extend(int(each) for each in (task / "children").read_text().split())
     return [pid, *(each for child in children for each in family(child))]
 
 
