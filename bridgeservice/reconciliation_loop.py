@@ -5,19 +5,19 @@ Only connectors that somebody trades with: from the first order on, or the first
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import timedelta
 from typing import Final, Never, TypeAlias
 
 from bridgeservice.accounts import Accounts
 from bridgeservice.reconciliation import Reconciliation
-from bridgeservice.records import Connector
+from bridgeservice.records import Connector, Place
 from bridgeservice.store import accounts
 from bridgeservice.store import reconciliations as store
-from bridgeservice.store.reconciliations import Due, Pace, Place
+from bridgeservice.store.reconciliations import Due, Pace
 from servicekit import logs
 from servicekit.database.engine import Database
 from servicekit.errors import Internal, KeybridgeError, NotFound
+from servicekit.turns import take_turns
 from servicekit.work import Work
 
 _AT_ONCE: Final = 8
@@ -62,8 +62,8 @@ class ReconciliationLoop:
 
     def hear(self, connector: Connector) -> None:
         """The bridge holds this connector from now on."""
-        self._held.add((connector.account_name, connector.name))
-        self._fresh.add((connector.account_name, connector.name))
+        self._held.add(connector.place)
+        self._fresh.add(connector.place)
         self._wake.set()
 
     def use(self, account_name: str) -> None:
@@ -75,17 +75,11 @@ class ReconciliationLoop:
 
     async def run(self) -> Never:
         """Until cancelled. A database that is away is tried again at the next turn."""
-        while True:
-            self._wake.clear()
-            try:
-                await self.once()
-            except KeybridgeError as error:
-                _log.warning(
-                    "what is due can't be compared with exchanges, and is later", reason=error.reason
-                )
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_PAUSE.total_seconds()):
-                    await self._wake.wait()
+
+        def failed(error: KeybridgeError) -> None:
+            _log.warning("what is due can't be compared with exchanges, and is later", reason=error.reason)
+
+        await take_turns(self.once, wake=self._wake, pause=_PAUSE, failed=failed)
 
     async def once(self) -> int:
         """Begin with what is due and has room; says how many connectors that were."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 from uuid import UUID
 
 from bridgeservice.enums import OrderSide
@@ -14,6 +14,9 @@ from bridgeservice.exchanges.exchange import Balance, Environment, Permissions
 from servicekit.credentials import Credentials
 
 T = TypeVar("T")
+
+Place: TypeAlias = tuple[str, str]
+"""An account and a connector of it, by their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,10 @@ class Connector:
     """What the exchange said of the credentials, if it was asked."""
     reading: Reading | None = None
     """The last one, until the connector goes back to rest."""
+
+    @property
+    def place(self) -> Place:
+        return self.account_name, self.name
 
 
 @dataclass(slots=True, eq=False)

@@ -5,21 +5,18 @@ and leaves the others' alone: they neither keep it busy nor stand in the way of 
 """
 
 import asyncio
-from contextlib import suppress
 from datetime import timedelta
-from typing import Never, TypeAlias
+from typing import Never
 
 from bridgeservice.accounts import Accounts
 from bridgeservice.journal import Journal
 from bridgeservice.order_records import Claimed, Due
-from bridgeservice.records import Connector
+from bridgeservice.records import Connector, Place
 from bridgeservice.resolution import Resolution
 from servicekit import logs
 from servicekit.errors import Internal, KeybridgeError, NotFound
+from servicekit.turns import take_turns
 from servicekit.work import Work
-
-Place: TypeAlias = tuple[str, str]
-"""An account and a connector of it, by their names."""
 
 # What becomes due by the clock, or in another replica, is noticed so soon.
 _POLL = timedelta(seconds=1)
@@ -45,20 +42,16 @@ class ResolutionLoop:
 
     def hear(self, connector: Connector) -> None:
         """The bridge holds this connector from now on: what waits for it is asked about at once."""
-        self._fresh.add((connector.account_name, connector.name))
+        self._fresh.add(connector.place)
         self._wake.set()
 
     async def run(self) -> Never:
         """Until cancelled. A database that is away is tried again at the next turn."""
-        while True:
-            self._wake.clear()
-            try:
-                await self.once()
-            except KeybridgeError as error:
-                _log.warning("orders that are due can't be claimed, and are later", reason=error.reason)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_POLL.total_seconds()):
-                    await self._wake.wait()
+
+        def failed(error: KeybridgeError) -> None:
+            _log.warning("orders that are due can't be claimed, and are later", reason=error.reason)
+
+        await take_turns(self.once, wake=self._wake, pause=_POLL, failed=failed)
 
     async def once(self) -> int:
         """Begin with what is due and has room; says how many orders that were."""
@@ -73,7 +66,7 @@ class ResolutionLoop:
         claimed = await self._journal.claim(ids, self._resolution.lease) if ids else []
         for each in claimed:
             connector = held[each.order.id]
-            self.busy.add((connector.account_name, connector.name))
+            self.busy.add(connector.place)
             self._work.start(self._settle(each, connector))
         return len(claimed)
 
@@ -93,7 +86,7 @@ class ResolutionLoop:
                 self._resolution.settle(claimed, connector), return_exceptions=True
             )
         finally:
-            self.busy.discard((connector.account_name, connector.name))
+            self.busy.discard(connector.place)
             self._wake.set()  # for the next order of this connector
         order_id, exchange = str(claimed.order.id), connector.exchange
         if isinstance(answer, KeybridgeError) and not isinstance(answer, Internal):

@@ -8,11 +8,11 @@ inside a transaction.
 
 import asyncio
 import random
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, Protocol, Self, TypeAlias, TypeVar
+from typing import Protocol, Self, TypeAlias, TypeVar
 from uuid import UUID
 
 from keyservice import warnings
@@ -33,6 +33,7 @@ from servicekit import logs
 from servicekit.credentials import Credentials
 from servicekit.database.engine import Connection, Database
 from servicekit.errors import KeybridgeError
+from servicekit.work import Work
 
 T = TypeVar("T")
 Within: TypeAlias = float | None
@@ -116,7 +117,8 @@ class Convergence:
         self.bridge_timeout = bridge_timeout
         self.due = asyncio.Event()
         """Set when something has become due, for a loop that sleeps."""
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self.work = Work(inline_wait + _GRACE)
+        """What goes on when whoever asked for it goes away."""
 
     async def at_once(
         self,
@@ -137,7 +139,7 @@ class Convergence:
         wait = time_for_bridge(self.inline_wait, within)
         waits = wait > timedelta(0)
         errand = Errand(key, credentials=credentials, verify=verify, caller=caller)
-        task = self.start(self._inline(errand, wait if waits else self.inline_wait))
+        task = self.work.start(self._inline(errand, wait if waits else self.inline_wait))
         if not waits:
             return Tried(key)
         left_to_say = _GRACE if within is None else (timedelta(seconds=within) - wait) / 2
@@ -162,7 +164,7 @@ class Convergence:
         if claimed is None:
             return key
         errand = Errand(claimed.key, claimed.seals, caller=caller)
-        return await _result_of(self.start(self.converge(errand, timeout)), timeout) or claimed.key
+        return await _result_of(self.work.start(self.converge(errand, timeout)), timeout) or claimed.key
 
     async def converge(
         self, errand: Errand, wait: timedelta, room: AbstractContextManager[None] = _ALWAYS_ROOM
@@ -196,13 +198,6 @@ class Convergence:
         """What was heard of the bridge, where it is known to be away."""
         return self._bridge.absence
 
-    def start(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-        """Work that goes on when whoever asked for it goes away; the end of the service waits for it."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
     def tell(self, *key_ids: UUID) -> None:
         """Nothing that the bridge should hold has changed, but something that watchers see."""
         self._watchers.tell(*key_ids)
@@ -218,12 +213,9 @@ class Convergence:
 
     async def __aexit__(self, *exc_info: object) -> None:
         """Wait for what was begun; what takes longer is left to another replica, or to the next start."""
-        grace = (self.inline_wait + _GRACE).total_seconds()
-        late = (await asyncio.wait(self._tasks, timeout=grace))[1] if self._tasks else set()
+        await self.work.end()
         self._renewal.cancel()
-        for task in late:
-            task.cancel()
-        await asyncio.wait({self._renewal, *late})
+        await asyncio.wait({self._renewal})
 
     async def _inline(self, errand: Errand, wait: timedelta) -> ApiKey:
         """The key was stored: whatever fails from here on, its caller is told so and no more."""

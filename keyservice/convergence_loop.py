@@ -4,9 +4,8 @@ Any number of replicas may run it: each claims what the others have not, and no 
 bound is also the pace of a bridge's restart: interactive calls go on beside it.
 """
 
-import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from time import monotonic
 from typing import Never
@@ -17,6 +16,7 @@ from keyservice.store import convergence as store
 from servicekit import logs
 from servicekit.database.engine import Database
 from servicekit.errors import KeybridgeError
+from servicekit.turns import take_turns
 
 # What becomes due by the clock, or in another replica, is noticed so soon.
 _POLL = timedelta(seconds=0.5)
@@ -44,16 +44,11 @@ class ConvergenceLoop:
 
     async def run(self) -> Never:
         """Until cancelled. A database that is away is tried again at the next turn."""
-        due = self._convergence.due
-        while True:
-            due.clear()
-            try:
-                await self.once()
-            except KeybridgeError as error:
-                _log.warning("keys that are due can't be claimed, and are later", reason=error.reason)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_POLL.total_seconds()):
-                    await due.wait()
+
+        def failed(error: KeybridgeError) -> None:
+            _log.warning("keys that are due can't be claimed, and are later", reason=error.reason)
+
+        await take_turns(self.once, wake=self._convergence.due, pause=_POLL, failed=failed)
 
     async def once(self) -> int:
         """Begin with what is due and has room; says how much that was."""
@@ -77,7 +72,7 @@ class ConvergenceLoop:
             self._asking += 1
             self._begun += 1
             errand = Errand(each.key, each.seals, urgent=False, absence=absence)
-            self._convergence.start(self._take(errand))
+            self._convergence.work.start(self._take(errand))
         return len(claimed)
 
     async def _take(self, errand: Errand) -> None:

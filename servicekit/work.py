@@ -26,6 +26,10 @@ class Work:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
+        await self.end()
+
+    async def end(self) -> None:
+        """Wait for what was begun, and cancel what takes longer."""
         if not self._tasks:
             return
         _, late = await asyncio.wait(self._tasks, timeout=self._patience)

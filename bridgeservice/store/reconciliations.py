@@ -11,8 +11,7 @@ from sqlalchemy import Boolean, Integer, Interval, Text, Uuid, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-Place = tuple[str, str]
-"""An account and a connector of it, by their names."""
+from bridgeservice.records import Place
 
 
 @dataclass(frozen=True, slots=True)
