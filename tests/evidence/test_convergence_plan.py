@@ -3,7 +3,6 @@
 The statements are those that the store really sends, caught on their way and explained with their own parameters.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
 from functools import partial
@@ -13,10 +12,8 @@ import pytest
 
 from keyservice.records import Caller
 from keyservice.store import api_key_lists, convergence, due_rows, rolling_check
-from servicekit.database import migrate
 from servicekit.database.engine import Connection, Database
-from servicekit.database.options import DatabaseOptions
-from servicekit.database.url import parse_url
+from tests.evidence.filled import filled_server, one_connection
 from tests.evidence.plans import Plan, explained
 from tests.support.postgres import ThrowAwayPostgres
 
@@ -55,23 +52,14 @@ PlansOf = Callable[[Work], Awaitable[list[Plan]]]
 
 @pytest.fixture(scope="module")
 def full_server() -> Iterator[ThrowAwayPostgres]:
-    server = ThrowAwayPostgres()
-    try:
-        server.start()
-        server.sql("CREATE DATABASE custody")
-        asyncio.run(migrate.upgrade(parse_url(server.url("custody"))))
-        server.sql(FILL, "custody")
-        server.sql("VACUUM (ANALYZE) exchange_api_keys", "custody")
+    with filled_server("custody", FILL, "exchange_api_keys") as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture
 async def database(full_server: ThrowAwayPostgres) -> AsyncIterator[Database]:
-    database = Database(DatabaseOptions(url=parse_url(full_server.url("custody")), pool_size=1))
-    yield database
-    await database.close()
+    async with one_connection(full_server, "custody") as database:
+        yield database
 
 
 @pytest.fixture(params=[False, True], ids=["planned for these parameters", "planned for any"])

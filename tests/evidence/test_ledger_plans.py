@@ -3,7 +3,6 @@
 Ten accounts share the trades, so that none of them is rare, and a hundred the snapshots.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -13,11 +12,9 @@ from sqlalchemy import text
 from bridgeservice.records import TradeFilter
 from bridgeservice.store import snapshots, trades
 from bridgeservice.store.snapshots import Range
-from servicekit.database import migrate
 from servicekit.database.engine import Database
-from servicekit.database.options import DatabaseOptions
-from servicekit.database.url import parse_url
 from servicekit.paging import Position
+from tests.evidence.filled import filled_server, one_connection
 from tests.evidence.plans import Plan, explained
 from tests.support.postgres import ThrowAwayPostgres
 
@@ -70,23 +67,14 @@ FILTERS = {
 
 @pytest.fixture(scope="module")
 def full_server() -> Iterator[ThrowAwayPostgres]:
-    server = ThrowAwayPostgres()
-    try:
-        server.start()
-        server.sql("CREATE DATABASE ledger")
-        asyncio.run(migrate.upgrade(parse_url(server.url("ledger"))))
-        server.sql(FILL, "ledger")
-        server.sql("VACUUM (ANALYZE) bridge.trades", "ledger")
+    with filled_server("ledger", FILL, "bridge.trades") as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture
 async def database(full_server: ThrowAwayPostgres) -> AsyncIterator[Database]:
-    database = Database(DatabaseOptions(url=parse_url(full_server.url("ledger")), pool_size=1))
-    yield database
-    await database.close()
+    async with one_connection(full_server, "ledger") as database:
+        yield database
 
 
 async def page(database: Database, wanted: TradeFilter, after: Position | None) -> Plan:

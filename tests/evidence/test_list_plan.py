@@ -3,7 +3,6 @@
 The statements are those that the store really sends, caught on their way and explained with their own parameters.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import UUID
@@ -19,11 +18,9 @@ from keyservice.store import api_key_lists
 from keyservice.store.api_key_lists import Filter
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.key_service_pb2_grpc import KeyServiceStub
-from servicekit.database import migrate
 from servicekit.database.engine import Connection, Database
-from servicekit.database.options import DatabaseOptions
-from servicekit.database.url import parse_url
 from servicekit.paging import Position
+from tests.evidence.filled import filled_server, one_connection
 from tests.evidence.plans import Plan, explained
 from tests.support.postgres import ThrowAwayPostgres
 from tests.support.service_process import StartService
@@ -76,23 +73,14 @@ TWO_FILTERS = {
 
 @pytest.fixture(scope="module")
 def full_server() -> Iterator[ThrowAwayPostgres]:
-    server = ThrowAwayPostgres()
-    try:
-        server.start()
-        server.sql("CREATE DATABASE custody")
-        asyncio.run(migrate.upgrade(parse_url(server.url("custody"))))
-        server.sql(FILL, "custody")
-        server.sql("VACUUM (ANALYZE) exchange_api_keys", "custody")
+    with filled_server("custody", FILL, "exchange_api_keys") as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture
 async def database(full_server: ThrowAwayPostgres) -> AsyncIterator[Database]:
-    database = Database(DatabaseOptions(url=parse_url(full_server.url("custody")), pool_size=1))
-    yield database
-    await database.close()
+    async with one_connection(full_server, "custody") as database:
+        yield database
 
 
 async def explain(database: Database, wanted: Filter, after: Position | None) -> Plan:

@@ -1,6 +1,5 @@
 """ListOrders at 200,000 rows: an index leads to every page, and the last one costs what the first does."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from uuid import UUID
 
@@ -10,11 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridgeservice.order_records import Filter
 from bridgeservice.store import order_claims, orders
-from servicekit.database import migrate
 from servicekit.database.engine import Database
-from servicekit.database.options import DatabaseOptions
-from servicekit.database.url import parse_url
 from servicekit.paging import Position
+from tests.evidence.filled import filled_server, one_connection
 from tests.evidence.plans import Plan, explained
 from tests.support.postgres import ThrowAwayPostgres
 
@@ -49,23 +46,14 @@ FILTERS = {
 
 @pytest.fixture(scope="module")
 def full_server() -> Iterator[ThrowAwayPostgres]:
-    server = ThrowAwayPostgres()
-    try:
-        server.start()
-        server.sql("CREATE DATABASE orders")
-        asyncio.run(migrate.upgrade(parse_url(server.url("orders"))))
-        server.sql(FILL, "orders")
-        server.sql("VACUUM (ANALYZE) bridge.orders, bridge.accounts", "orders")
+    with filled_server("orders", FILL, "bridge.orders", "bridge.accounts") as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture
 async def database(full_server: ThrowAwayPostgres) -> AsyncIterator[Database]:
-    database = Database(DatabaseOptions(url=parse_url(full_server.url("orders")), pool_size=1))
-    yield database
-    await database.close()
+    async with one_connection(full_server, "orders") as database:
+        yield database
 
 
 async def explain(

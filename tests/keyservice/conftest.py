@@ -1,4 +1,4 @@
-"""A database with the tables of KeyService in it, and Database objects in front of it."""
+"""A database with the tables of KeyService in it, Database objects in front of it, and a bridge."""
 
 from collections.abc import AsyncIterator, Callable
 
@@ -9,6 +9,7 @@ from servicekit.database.engine import Database
 from servicekit.database.models import Base
 from servicekit.database.options import DatabaseOptions
 from servicekit.database.url import DatabaseUrl
+from tests.support.bridges import RunningBridge, running_bridge
 
 assert models.EncryptionKey.metadata is Base.metadata
 # The bridge's are there too where a test before has imported them.
@@ -42,3 +43,9 @@ async def make_database(key_database_url: DatabaseUrl) -> AsyncIterator[Callable
 @pytest.fixture
 def database(make_database: Callable[[], Database]) -> Database:
     return make_database()
+
+
+@pytest.fixture
+async def bridge() -> AsyncIterator[RunningBridge]:
+    async with running_bridge() as bridge:
+        yield bridge

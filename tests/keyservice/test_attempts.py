@@ -14,7 +14,7 @@ from keyservice.v1.api_key_pb2 import ApiKey
 from keyservice.v1.client_pb2 import Client
 from servicekit.database.url import DatabaseUrl
 from servicekit.errors import Aborted, FailedPrecondition, ResourceExhausted, Unavailable
-from tests.support.bridges import Fault, RunningBridge, aborts, hangs, refuses, running_bridge
+from tests.support.bridges import Fault, RunningBridge, aborts, hangs, refuses, refuses_once
 from tests.support.key_service import KeyService, new_credentials, running
 from tests.support.logged import lines
 
@@ -43,12 +43,6 @@ FAILURES: dict[str, tuple[Fault, str, str]] = {
         "UNIMPLEMENTED",
     ),
 }
-
-
-@pytest.fixture
-async def bridge() -> AsyncIterator[RunningBridge]:
-    async with running_bridge() as bridge:
-        yield bridge
 
 
 @pytest.fixture
@@ -127,11 +121,7 @@ async def test_a_removal_that_fails_says_that_it_was_one(
 async def test_a_push_that_is_called_stale_and_then_succeeds_is_one_of_each(
     service: KeyService, client: Client, bridge: RunningBridge, output: io.StringIO
 ) -> None:
-    async def once(*_: object) -> None:
-        if len(bridge.faults.requests("AddConnector")) == 1:
-            raise Aborted("no", reason="STALE_REVISION")
-
-    bridge.faults.before["AddConnector"] = once
+    bridge.faults.before["AddConnector"] = refuses_once(Aborted("no", reason="STALE_REVISION"))
     key = await service.add_key(client)
     assert key.trading_bridge_configured
     assert warnings(output) == [warning(key, "BRIDGE_ERROR", "ABORTED")]

@@ -1,7 +1,6 @@
 """A claim is renewed while its holder is at work, so that it can be short."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -13,19 +12,13 @@ from keyservice.records import ApiKey, Caller
 from keyservice.store import convergence as store
 from keyservice.v1.client_pb2 import Client
 from servicekit.database.url import DatabaseUrl
-from tests.support.bridges import RunningBridge, running_bridge, waits_for
+from tests.support.bridges import RunningBridge, waits_for
 from tests.support.key_service import KeyService, running
 from tests.support.probe import eventually
 
 AT_ONCE = timedelta(0)
 PATIENCE = timedelta(seconds=10)
 UNTIL = "SELECT next_attempt_at FROM exchange_api_keys"
-
-
-@pytest.fixture
-async def bridge() -> AsyncIterator[RunningBridge]:
-    async with running_bridge() as bridge:
-        yield bridge
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from keyservice.v1.api_key_pb2 import ApiKey
 from keyservice.v1.client_pb2 import Client
 from servicekit.database.url import DatabaseUrl
 from servicekit.errors import Aborted, FailedPrecondition, ResourceExhausted, Unavailable
-from tests.support.bridges import RunningBridge, aborts, hangs, refuses, running_bridge, waits_for
+from tests.support.bridges import RunningBridge, aborts, hangs, refuses, refuses_once, waits_for
 from tests.support.key_service import KeyService, key_request, new_credentials, running
 from tests.support.probe import eventually
 
@@ -53,12 +53,6 @@ REASONS = {
         status.BRIDGE_REASON_BRIDGE_UNAVAILABLE,
     ),
 }
-
-
-@pytest.fixture
-async def bridge() -> AsyncIterator[RunningBridge]:
-    async with running_bridge() as bridge:
-        yield bridge
 
 
 @pytest.fixture
@@ -200,15 +194,7 @@ async def test_a_bridge_that_acts_and_does_not_say_so_is_asked_again_and_changes
 async def test_a_current_key_that_is_called_stale_draws_a_new_revision_and_is_configured(
     service: KeyService, client: Client, bridge: RunningBridge
 ) -> None:
-    seen = 0
-
-    async def once(*_: object) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == 1:
-            raise Aborted("no", reason="STALE_REVISION")
-
-    bridge.faults.before["AddConnector"] = once
+    bridge.faults.before["AddConnector"] = refuses_once(Aborted("no", reason="STALE_REVISION"))
     answer = await service.stub.AddApiKey(key_request(client))
     assert answer.trading_bridge_configured
     first, second = [request.revision for request in bridge.faults.requests("AddConnector")]

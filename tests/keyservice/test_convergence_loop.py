@@ -20,18 +20,12 @@ from keyservice.v1.client_pb2 import Client
 from servicekit.database.url import DatabaseUrl
 from servicekit.errors import FailedPrecondition
 from servicekit.rpc.call import Call
-from tests.support.bridges import RunningBridge, refuses, running_bridge
+from tests.support.bridges import RunningBridge, refuses
 from tests.support.key_service import KeyService, key_request, new_credentials, refusal, running
 from tests.support.probe import eventually
 from tests.support.sealed import new_key
 
 A_SECOND = timedelta(seconds=1)
-
-
-@pytest.fixture
-async def bridge() -> AsyncIterator[RunningBridge]:
-    async with running_bridge() as bridge:
-        yield bridge
 
 
 @pytest.fixture

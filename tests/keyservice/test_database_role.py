@@ -26,17 +26,11 @@ from servicekit.database.options import DatabaseOptions
 from servicekit.database.schema import require_schema
 from servicekit.database.url import DatabaseUrl
 from tests.support.audit import sealer
-from tests.support.bridges import RunningBridge, running_bridge
+from tests.support.bridges import RunningBridge
 from tests.support.key_service import KeyService, key_request, new_credentials, refusal, running
 from tests.support.old_database import NULLABLE, OldDatabase
 from tests.support.roles import Accounts, make_accounts
 from tests.support.sealed import execute, new_key
-
-
-@pytest.fixture
-async def bridge() -> AsyncIterator[RunningBridge]:
-    async with running_bridge() as bridge:
-        yield bridge
 
 
 @pytest.fixture

@@ -23,19 +23,13 @@ from servicekit.database.url import DatabaseUrl
 from servicekit.errors import Aborted
 from servicekit.rpc.call import REQUEST_ID
 from tests.support.audit import without_audit_table
-from tests.support.bridges import RunningBridge, refuses, running_bridge
+from tests.support.bridges import RunningBridge, refuses, refuses_once
 from tests.support.key_service import PRINCIPAL, KeyService, key_request, new_credentials, refusal, running
 from tests.support.probe import eventually
 
 METADATA = ((PRINCIPAL, "ada"), (REQUEST_ID, "a-request"))
 
 Method = Callable[[KeyService, ApiKey], Awaitable[Any]]
-
-
-@pytest.fixture
-async def bridge() -> AsyncIterator[RunningBridge]:
-    async with running_bridge() as bridge:
-        yield bridge
 
 
 @pytest.fixture
@@ -173,15 +167,7 @@ async def test_who_reads_balances_and_thereby_has_a_key_pushed_again_is_named(
 async def test_a_second_attempt_with_a_new_revision_is_a_second_release(
     service: KeyService, client: Client, bridge: RunningBridge
 ) -> None:
-    seen = 0
-
-    async def once(*_: object) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == 1:
-            raise Aborted("no", reason="STALE_REVISION")
-
-    bridge.faults.before["AddConnector"] = once
+    bridge.faults.before["AddConnector"] = refuses_once(Aborted("no", reason="STALE_REVISION"))
     await _add(service, ApiKey(client_id=client.id))
     assert [(who, revision) for who, _, _, revision in await releases(service)] == [
         ("ada", revision) for revision in pushed(bridge)

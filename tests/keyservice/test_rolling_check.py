@@ -14,15 +14,9 @@ from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.client_pb2 import Client
 from servicekit.database.url import DatabaseUrl
 from servicekit.errors import FailedPrecondition
-from tests.support.bridges import RunningBridge, aborts, refuses, running_bridge
+from tests.support.bridges import RunningBridge, aborts, refuses
 from tests.support.key_service import KeyService, running
 from tests.support.probe import eventually
-
-
-@pytest.fixture
-async def bridge() -> AsyncIterator[RunningBridge]:
-    async with running_bridge() as bridge:
-        yield bridge
 
 
 @pytest.fixture

@@ -9,16 +9,10 @@ import pytest
 from keyservice.v1 import key_service_pb2 as pb
 from servicekit.database.url import DatabaseUrl
 from tests.support import key_service
-from tests.support.bridges import RunningBridge, hangs, running_bridge
+from tests.support.bridges import RunningBridge, hangs
 from tests.support.key_service import KeyService
 
 MOMENT = 0.1
-
-
-@pytest.fixture
-async def bridge() -> AsyncIterator[RunningBridge]:
-    async with running_bridge() as bridge:
-        yield bridge
 
 
 @pytest.fixture

@@ -5,6 +5,15 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from enum import StrEnum
 
+ORDERS = {
+    "binance": "/order",
+    "kraken": "/AddOrder",
+    "okx": "/batch-orders",
+    "kucoin": "/hf/orders",
+    "gate": "/orders",
+}
+"""Where each exchange takes orders, for faults of these alone."""
+
 
 class FaultKind(StrEnum):
     """In which way. Unless it says otherwise, the request has no effect."""

@@ -8,7 +8,7 @@ from typing import Any
 import ccxt.async_support as ccxt
 import pytest
 
-from tests.simulator.faults import FaultKind
+from tests.simulator.faults import ORDERS, FaultKind
 from tests.simulator.pointing import Connect
 from tests.simulator.simulator import EXCHANGES, Simulator
 
@@ -19,13 +19,6 @@ BALANCE = {
     "okx": "/account/balance",
     "kucoin": "/accounts",
     "gate": "/spot/accounts",
-}
-ORDERS = {
-    "binance": "/order",
-    "kraken": "/AddOrder",
-    "okx": "/batch-orders",
-    "kucoin": "/hf/orders",
-    "gate": "/orders",
 }
 RATE_LIMITED = {
     "binance": "-1003",

@@ -153,6 +153,17 @@ def refuses(error: BaseException) -> Fault:
     return fault
 
 
+def refuses_once(error: BaseException) -> Fault:
+    """The bridge refuses the first call, and takes those after it."""
+    left = [error]
+
+    async def fault(_request: Any, _call: Call) -> None:
+        if left:
+            raise left.pop()
+
+    return fault
+
+
 def aborts(code: grpc.StatusCode) -> Fault:
     """A status without our ErrorInfo, as the transport or something in between makes it."""
 

@@ -14,20 +14,13 @@ from bridgeservice.exchanges.errors import TABLE
 from bridgeservice.exchanges.guarded import Attempt
 from servicekit.errors import KeybridgeError
 from tests.simulator.accounts import new_keys
-from tests.simulator.faults import FaultKind
+from tests.simulator.faults import ORDERS, FaultKind
 from tests.simulator.simulator import EXCHANGES
 from tests.support.desk import Desk, trading
 from tests.support.exchanges import OWNER, QUICK, credentials
 from tests.support.orders import accepted, limit, refused
 
 TICKET = limit(OrderSide.BUY, "0.02", "50000")
-ORDERS = {
-    "binance": "/order",
-    "kraken": "/AddOrder",
-    "okx": "/batch-orders",
-    "kucoin": "/hf/orders",
-    "gate": "/orders",
-}
 
 every_exchange = pytest.mark.parametrize("exchange_id", EXCHANGES)
 
