@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Never
 
 from bridgeservice.accounts import Accounts
-from bridgeservice.records import Connector
+from bridgeservice.records import Connector, Place
 from bridgeservice.sessions import Sessions
 from bridgeservice.store import orders as store
 from servicekit import logs
@@ -33,7 +33,7 @@ class DeadMan:
         self._after = after
         # Twice may fail before it goes off.
         self._pause = after / 3
-        self._armed: set[tuple[str, str]] = set()
+        self._armed: set[Place] = set()
         self._without: set[str] = set()
         self._turn = asyncio.Semaphore(_AT_ONCE)
 
@@ -54,7 +54,7 @@ class DeadMan:
             *(self._set(place, _NEVER) for place in self._armed - trading),
         )
 
-    async def _set(self, place: tuple[str, str], after: timedelta) -> None:
+    async def _set(self, place: Place, after: timedelta) -> None:
         connector = self._held(*place)
         if connector is None or connector.exchange in self._without:
             self._armed.discard(place)

@@ -17,6 +17,7 @@ from bridgeservice.order_records import (
     Repetition,
     Twin,
 )
+from bridgeservice.records import Place
 from bridgeservice.rules import Judge, Ruling
 from bridgeservice.store import accounts, trades
 from bridgeservice.store import order_claims as claims
@@ -129,10 +130,10 @@ class Journal:
         async with self.database.autocommit() as connection:
             await claims.postpone(connection, order.id, pause)
 
-    async def hurry(self, connectors: Sequence[tuple[str, str]]) -> int:
-        """Make due what waits of these connectors, given as (account, name)."""
+    async def hurry(self, places: Sequence[Place]) -> int:
+        """Make due what waits of these connectors."""
         async with self.database.autocommit() as connection:
-            return await claims.hurry(connection, connectors)
+            return await claims.hurry(connection, places)
 
     async def rivals(
         self, order: Order, ids: Collection[str], overdue_after: timedelta

@@ -14,7 +14,7 @@ from uuid import UUID
 from bridgeservice.accounts import Accounts
 from bridgeservice.portfolio import Wish
 from bridgeservice.prices import decimal
-from bridgeservice.records import Account, Holding, Portfolio, Reading
+from bridgeservice.records import Account, Holding, Place, Portfolio, Reading
 from bridgeservice.store import accounts as account_store
 from bridgeservice.store import snapshots as store
 from bridgeservice.store.snapshots import Snapshot
@@ -78,7 +78,7 @@ class Snapshots:
             if (after := page.next) is None:
                 return kept
 
-    async def _take(self, bucket: datetime, accounts: Sequence[Account], there: set[tuple[str, str]]) -> int:
+    async def _take(self, bucket: datetime, accounts: Sequence[Account], there: set[Place]) -> int:
         missing = {
             account.name: names
             for account in accounts

@@ -196,8 +196,8 @@ def _described(connector: Any) -> TradeRules:
     return TradeRules(
         page=told.get("limit") or 100,
         span=_EVER if days is None else timedelta(days=days),
-        oldest_first=days
-        is None,  # it can't be told an end, so that a page has to be taken for the first one
+        # Where it can't be told an end, a page has to be taken for the first one.
+        oldest_first=days is None,
         by_market=told.get("symbolRequired") is True,
     )
 

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bridgeservice import models
 from bridgeservice.enums import OrderState
 from bridgeservice.order_records import INTERRUPTED, Claimed, Due, Order, Twin
+from bridgeservice.records import Place
 from bridgeservice.store.orders import CLOCK, COLUMNS, NAME, OPEN, record
 from servicekit.database.reads import Executor
 
@@ -89,9 +90,9 @@ async def postpone(connection: AsyncConnection, order_id: UUID, pause: timedelta
     await connection.execute(statement.values(next_check_at=CLOCK + pause, **_UNCHANGED))
 
 
-async def hurry(connection: AsyncConnection, connectors: Sequence[tuple[str, str]]) -> int:
-    """Make due what waits of these connectors, given as (account, name); says how many orders that were."""
-    names, connector_names = zip(*connectors, strict=True)
+async def hurry(connection: AsyncConnection, places: Sequence[Place]) -> int:
+    """Make due what waits of these connectors; says how many orders that were."""
+    names, connector_names = zip(*places, strict=True)
     arrays = (literal(list(each), ARRAY(Text)) for each in (names, connector_names))
     named = (column(name, Text) for name in ("account_name", "connector_name"))
     given = func.unnest(*arrays).table_valued(*named).render_derived(name="given")

@@ -41,6 +41,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 from bridgeservice import models
 from bridgeservice.enums import OrderState, OrderType, TimeInForce
 from bridgeservice.order_records import NOT_ENDED, UNSETTLED, Draft, Filter, Order, Outcome
+from bridgeservice.records import Place
 from bridgeservice.rules import Ruling
 from servicekit.database.pages import Within, fetch_page
 from servicekit.database.reads import Executor
@@ -158,8 +159,7 @@ async def all_open(executor: Executor, wanted: Filter) -> list[Order]:
     return [record(row) for row in await executor.execute(statement)]
 
 
-async def connectors_with_open_orders(executor: Executor) -> list[tuple[str, str]]:
-    """Each with its account's name."""
+async def connectors_with_open_orders(executor: Executor) -> list[Place]:
     statement = select(_accounts.account_name, _table.connector_name).distinct()
     statement = statement.join(_accounts, _accounts.id == _table.account_id)
     rows = await executor.execute(statement.where(_table.state == OrderState.OPEN, OPEN))

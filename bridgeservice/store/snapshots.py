@@ -29,6 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridgeservice import models
 from bridgeservice.exchanges.exchange import Balance
+from bridgeservice.records import Place
 from bridgeservice.store import accounts
 from servicekit.database.reads import Executor
 
@@ -79,7 +80,7 @@ def span(time: datetime, interval: timedelta) -> datetime:
     return time - (time - _EPOCH) % interval
 
 
-async def taken(executor: Executor, bucket: datetime) -> set[tuple[str, str]]:
+async def taken(executor: Executor, bucket: datetime) -> set[Place]:
     """The connectors of which there is a snapshot in this span already, each with its account's name."""
     statement = select(models.Account.account_name, _table.connector_name).join(
         models.Account, models.Account.id == _table.account_id
