@@ -9,6 +9,11 @@ from typing import Final
 EXACT: Final = Context(prec=400, traps=[Inexact, InvalidOperation, Overflow, DivisionByZero])
 """More digits than checked amounts can ever come to; should they all the same, that raises and rounds nothing."""
 
+GIVEN: Final = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?")
+"""An amount as callers and settings give it."""
+
+LONGEST_GIVEN: Final = 30 + len(".") + 30
+
 _PLAIN = re.compile(r"(?!-0+(\.0+)?\Z)-?\d+(\.\d+)?\Z", re.ASCII)
 
 

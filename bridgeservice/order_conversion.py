@@ -6,7 +6,7 @@ from decimal import Decimal, localcontext
 from typing import Final, TypeVar
 
 from bridgeservice import conversion
-from bridgeservice.amounts import EXACT, plain
+from bridgeservice.amounts import EXACT, LONGEST_GIVEN, plain
 from bridgeservice.enums import OrderSide, OrderType, TimeInForce
 from bridgeservice.exchanges.orders import Position, PositionSide, Ticket
 from bridgeservice.order_records import Order, OrderWish, Repetition
@@ -32,8 +32,6 @@ _TIMES_IN_FORCE: Final[Mapping[int, TimeInForce | None]] = {
 }
 _PARAMS_SHOWN = 64
 _LONGEST_PARAM = 256
-# As many digits before the point as behind it, and the point.
-_LONGEST_NUMBER = 61
 
 
 def wish(check: Checks, request: pb.PlaceOrderRequest, allowed_params: Collection[str]) -> OrderWish:
@@ -61,8 +59,8 @@ def wish(check: Checks, request: pb.PlaceOrderRequest, allowed_params: Collectio
             symbol=check.symbol("symbol", request.symbol),
             side=side or OrderSide.BUY,
             type=kind or OrderType.MARKET,
-            amount=check.text("amount", request.amount, longest=_LONGEST_NUMBER),
-            price=check.text("price", request.price, longest=_LONGEST_NUMBER),
+            amount=check.text("amount", request.amount, longest=LONGEST_GIVEN),
+            price=check.text("price", request.price, longest=LONGEST_GIVEN),
             time_in_force=time_in_force,
             post_only=request.post_only,
             reduce_only=request.reduce_only,

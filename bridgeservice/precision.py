@@ -3,18 +3,15 @@
 Nothing is ever rounded here: what does not fit is refused, each with the nearest value that would.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 
-from bridgeservice.amounts import EXACT, plain
+from bridgeservice.amounts import EXACT, GIVEN, plain
 from bridgeservice.enums import OrderType
 from bridgeservice.exchanges.exchange import Market
 from bridgeservice.exchanges.orders import Ticket
 from servicekit.errors import InvalidArgument, Violation
-
-_NUMBER = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +78,7 @@ def check(ticket: Ticket, market: Market) -> tuple[Decimal, Decimal | None]:
 
 
 def _number(field: str, text: str, violations: list[Violation]) -> Decimal | None:
-    value = Decimal(text) if _NUMBER.fullmatch(text) else None
+    value = Decimal(text) if GIVEN.fullmatch(text) else None
     if value is None or value == 0:
         violations.append(Violation(field, "should be a positive decimal number, such as 0.5"))
         return None

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Final
 
-from bridgeservice.amounts import plain
+from bridgeservice.amounts import GIVEN, LONGEST_GIVEN, plain
 from bridgeservice.enums import RiskAction, RiskRuleKind
 from bridgeservice.risk_rules import COUNTS, NOTIONALS, KillSwitch, Rule
 from bridgeservice.v1 import risk_pb2
@@ -22,8 +22,6 @@ _KINDS: Final = {
     for name, value in risk_pb2.RiskRuleKind.items()
     if value != risk_pb2.RISK_RULE_KIND_UNSPECIFIED
 }
-_NUMBER = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?", re.ASCII)
-_LONGEST_NUMBER = 61
 _COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
@@ -64,7 +62,7 @@ def _rule(check: Checks, path: str, given: risk_pb2.RiskRule) -> Rule | None:
         check.add(f"{path}.action", f"{given.action} is no action; use REFUSE, REFUSE_AND_CANCEL or WARN")
     if kind is None:
         check.add(f"{path}.kind", "is required" if not given.kind else f"{given.kind} is no kind of rule")
-        check.text(f"{path}.limit", given.limit, longest=_LONGEST_NUMBER)
+        check.text(f"{path}.limit", given.limit, longest=LONGEST_GIVEN)
         check.asset(f"{path}.quote_asset", given.quote_asset)
         check.symbols(list(given.symbols), f"{path}.symbols")
         return None
@@ -86,7 +84,7 @@ def _bound(check: Checks, path: str, kind: RiskRuleKind, given: str) -> Decimal 
         check.add(path, "is required for a rule of this kind")
     elif kind in COUNTS and not _COUNT.fullmatch(given):
         check.add(path, "is not a whole number of orders, such as 10")
-    elif not _NUMBER.fullmatch(given):
+    elif not GIVEN.fullmatch(given):
         check.add(path, "is not a decimal number, such as 2500.50")
     else:
         return Decimal(given)

@@ -1,6 +1,5 @@
 """What TradingBridge can be told: the variables that begin with BRIDGESERVICE_."""
 
-import re
 from datetime import timedelta
 from decimal import Decimal
 from typing import Self
@@ -8,6 +7,7 @@ from typing import Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from bridgeservice.amounts import GIVEN
 from bridgeservice.exchanges.options import Options
 from bridgeservice.exchanges.paper_options import PAPER, STARTING_BALANCES, PaperOptions
 from bridgeservice.validation import LONGEST_ASSET
@@ -21,7 +21,6 @@ _A_DAY = timedelta(days=1)
 _A_YEAR = timedelta(days=365)
 _MOST_CALLS = 2**31 - 1
 _HTTP = ("http://", "https://")
-_AMOUNT = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?")
 
 
 class BridgeServiceSettings(ServiceSettings):
@@ -170,7 +169,7 @@ class BridgeServiceSettings(ServiceSettings):
     @classmethod
     def _check_balances(cls, balances: dict[str, str]) -> dict[str, str]:
         for asset, amount in balances.items():
-            if not (asset and _AMOUNT.fullmatch(amount)):
+            if not (asset and GIVEN.fullmatch(amount)):
                 raise ValueError(f"should have a decimal number, such as 0.5, for {asset or 'each asset'}")
         return balances
 
