@@ -91,15 +91,15 @@ class Journal:
             adopts = written is not None and order.exchange_order_id is None and written.exchange_order_id
             if adopts:
                 # Its trades may have been read before it was known whose they were.
-                await trades.adopt(connection, order.id)
+                await trades.adopt(connection, [order.id])
         if written is None or adopts:
             return await self.get(order.account_name, order.id)
         return written
 
-    async def adopt(self, order: Order) -> None:
-        """Give an order the trades that were read before it was known whose they were."""
+    async def adopt(self, order_ids: Sequence[UUID]) -> None:
+        """Give orders the trades that were read before it was known whose they were."""
         async with self.database.transaction() as connection:
-            await trades.adopt(connection, order.id)
+            await trades.adopt(connection, order_ids)
 
     async def due(self) -> list[Due]:
         """Of each connector with orders about which somebody has to ask, one."""

@@ -84,7 +84,7 @@ class Reconciliation:
     async def _learn(self, due: Due, connector: Connector, listed: Sequence[ExchangeOrder]) -> None:
         """Write what the exchange tells of orders, and journal those that were made elsewhere."""
         known = await store.known(self._database.reads, due, listed)
-        strangers = []
+        strangers, seen = [], []
         for each in listed:
             order = known.get((each.symbol, each.id))
             if order is None:
@@ -92,7 +92,9 @@ class Reconciliation:
             elif not order.ended and _says_more(each, order):
                 await self._journal.write(order, told(each))
             else:
-                await self._journal.adopt(order)
+                seen.append(order.id)
+        if seen:
+            await self._journal.adopt(seen)
         if strangers:
             await self._add(due, connector, strangers)
 

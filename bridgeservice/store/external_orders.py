@@ -80,7 +80,7 @@ async def add(connection: AsyncConnection, due: Due, connector: Connector, told:
     )
     order_id: UUID | None = added.scalar_one_or_none()
     if order_id is not None:
-        await trades.adopt(connection, order_id)
+        await trades.adopt(connection, [order_id])
     return order_id is not None
 
 

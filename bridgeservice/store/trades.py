@@ -57,10 +57,11 @@ async def fill(connection: AsyncConnection, order_ids: Sequence[UUID]) -> None:
     await connection.execute(_FILLING, {"ids": list(order_ids)})
 
 
-async def adopt(connection: AsyncConnection, order_id: UUID) -> None:
-    """Give an order those trades that came before it was known, and fill it with them."""
-    if (await connection.execute(_ADOPTION, {"id": order_id})).rowcount:
-        await fill(connection, [order_id])
+async def adopt(connection: AsyncConnection, order_ids: Sequence[UUID]) -> None:
+    """Give orders those trades that came before it was known whose they are, and fill them with these."""
+    adopted = await connection.execute(_ADOPTION, {"ids": list(order_ids)})
+    if filled := sorted(set(adopted.scalars())):
+        await fill(connection, filled)
 
 
 async def page(
@@ -186,8 +187,9 @@ _ADOPTION: Final = text(
     UPDATE bridge.trades
        SET order_id = orders.id, updated_at = statement_timestamp()
       FROM bridge.orders
-     WHERE orders.id = :id AND trades.order_id IS NULL
+     WHERE orders.id = ANY (:ids) AND trades.order_id IS NULL
        AND trades.account_id = orders.account_id AND trades.connector_name = orders.connector_name
        AND trades.symbol = orders.symbol AND trades.exchange_order_id = orders.exchange_order_id
+    RETURNING trades.order_id
     """
-).bindparams(bindparam("id", type_=Uuid()))
+).bindparams(bindparam("ids", type_=ARRAY(Uuid())))

@@ -40,7 +40,7 @@ class Comparing:
     async def compare(self) -> int:
         """One turn, to its end."""
         begun = await self.loop.once()
-        await self.work.__aexit__()
+        await self.work.end()
         return begun
 
     async def forget_the_pause(self) -> None:
@@ -122,8 +122,8 @@ async def test_two_replicas_that_compare_at_once_count_a_fill_once(
     trader.book.fill(order.exchange_order_id)
     other, work = looped(trader, make_database())
     await asyncio.gather(used.loop.once(), other.once())
-    await work.__aexit__()
-    await used.work.__aexit__()
+    await work.end()
+    await used.work.end()
     await used.compare()
     now = await trader.get(order)
     assert (state(now), now.filled) == ("FILLED", "0.50")
@@ -253,7 +253,7 @@ async def test_after_a_restart_a_connector_is_compared_as_soon_as_it_is_there_ag
         rarely = Pace(soon=a_day, often=a_day, seldom=a_day, lease=timedelta(seconds=30))
         loop, work = looped(again, database, rarely)
         assert await loop.once() == 1
-        await work.__aexit__()
+        await work.end()
         assert state(await again.get(order)) == "FILLED"
         assert await loop.once() == 0
 
@@ -266,13 +266,13 @@ async def test_what_is_filled_at_once_is_followed_by_its_trades_soon(
         used.trader, database, Pace(soon=timedelta(0), often=a_day, seldom=a_day, lease=timedelta(seconds=30))
     )
     await loop.once()
-    await work.__aexit__()
+    await work.end()
     assert await loop.once() == 0
     used.trader.book.fills_at_once = True
     order = await used.trader.place()
     assert await loop.once() == 1
-    await work.__aexit__()
+    await work.end()
     assert [each.order_id for each in await used.trades()] == [order.order_id]
     await loop.once()
-    await work.__aexit__()
+    await work.end()
     assert await loop.once() == 0

@@ -197,6 +197,9 @@ class TestWhatIsRefused:
     async def test_params_that_the_settings_allow_are_sent(self, database: Database) -> None:
         async with trading(database, order_params=("stopPrice",)) as trader:
             assert state(await trader.place(params={"stopPrice": "90"})) == "OPEN"
+            assert state(await trader.place(params={"stopPrice": "9" * 256})) == "OPEN"
+            told = await refusal(trader.place(params={"stopPrice": "9" * 257}))
+            assert (told.code, list(violations(told))) == (INVALID, ["params"])
 
 
 async def test_without_a_database_every_use_of_orders_says_so_and_balances_are_served() -> None:

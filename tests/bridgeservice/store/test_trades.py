@@ -14,6 +14,8 @@ from bridgeservice import models
 from bridgeservice.enums import OrderSide, OrderState, OrderType
 from bridgeservice.exchanges.exchange import Environment
 from bridgeservice.exchanges.orders import ExchangeTrade, Fee
+from bridgeservice.journal import Journal
+from bridgeservice.order_records import Outcome
 from bridgeservice.records import Trade, TradeFilter
 from bridgeservice.store import accounts
 from bridgeservice.store import trades as store
@@ -125,6 +127,34 @@ async def test_fills_that_many_tell_at_once_count_once(
     assert (await read(databases[0], order_id)).filled == 60
 
 
+async def test_different_fills_of_an_order_that_are_stored_at_once_add_up(
+    make_database: Callable[[], Database], account_id: UUID
+) -> None:
+    databases = [make_database() for _ in range(4)]
+    order_id = await ordered(databases[0], account_id, "60")
+
+    async def store_one_by_one(database: Database, numbers: range) -> None:
+        for number in numbers:
+            await apply(database, account_id, [traded(number)])
+
+    await asyncio.gather(
+        *(store_one_by_one(each, range(first, 60, 4)) for first, each in enumerate(databases))
+    )
+    order = await read(databases[0], order_id)
+    assert (order.state, order.filled) == (OrderState.FILLED, 60)
+
+
+async def test_an_order_that_its_fills_have_ended_is_not_asked_about_any_more(
+    database: Database, account_id: UUID
+) -> None:
+    order_id = await ordered(database, account_id, "2", next_check_at=START)
+    await apply(database, account_id, [traded(1)])
+    assert (await read(database, order_id)).next_check_at == START
+    await apply(database, account_id, [traded(2)])
+    order = await read(database, order_id)
+    assert (order.state, order.next_check_at) == (OrderState.FILLED, None)
+
+
 async def test_what_the_exchange_told_beyond_the_trades_stays(database: Database, account_id: UUID) -> None:
     order_id = await ordered(database, account_id, filled=Decimal(2), cost=Decimal(201))
     await apply(database, account_id, [traded(1)])
@@ -139,9 +169,34 @@ async def test_a_fill_that_comes_before_its_order_is_given_to_it_later(
     assert [each.order_id for each in await listed(database, account)] == [None, None, None]
     order_id = await ordered(database, account_id, "1", external=True)
     async with database.transaction() as connection:
-        await store.adopt(connection, order_id)
+        await store.adopt(connection, [order_id])
     assert [each.order_id for each in await listed(database, account)] == [None, None, order_id]
     assert (await read(database, order_id)).state is OrderState.FILLED
+
+
+async def test_several_orders_are_each_given_their_own(
+    database: Database, account: str, account_id: UUID
+) -> None:
+    await apply(database, account_id, [traded(n, order_id=f"x{n}") for n in (1, 2, 3)])
+    first, second = [await ordered(database, account_id, "1", exchange_order_id=f"x{n}") for n in (1, 2)]
+    async with database.transaction() as connection:
+        await store.adopt(connection, [first, second])
+    assert [each.order_id for each in await listed(database, account)] == [None, second, first]
+    assert [(await read(database, each)).filled for each in (first, second)] == [1, 1]
+
+
+async def test_an_order_whose_id_is_learnt_is_given_what_was_told_under_it_before(
+    database: Database, account: str, account_id: UUID
+) -> None:
+    order_id = await ordered(
+        database, account_id, exchange_order_id=None, state=OrderState.UNKNOWN, next_check_at=START
+    )
+    await apply(database, account_id, [traded(1)])
+    journal = Journal(database)
+    order = await journal.get(account, order_id)
+    now = await journal.write(order, Outcome(OrderState.OPEN, exchange_order_id="x1"))
+    assert (now.state, now.filled) == (OrderState.OPEN, Decimal(1))
+    assert [each.order_id for each in await listed(database, account)] == [order_id]
 
 
 async def test_the_same_number_on_two_markets_is_two_trades(
