@@ -40,7 +40,8 @@ class ConvergenceLoop:
         """The same with those of which it has answered, and the answer is not stored yet."""
         self._more = False
         """Whether more may be due than there was room for."""
-        self._try_at = 0.0
+        self._tried_at = monotonic()
+        """When something was last sent whatever is known of the bridge."""
 
     async def run(self) -> Never:
         """Until cancelled. A database that is away is tried again at the next turn."""
@@ -61,10 +62,10 @@ class ConvergenceLoop:
         # then: the bridge that the looks meet may be away alone.
         absence = self._convergence.absence
         now = monotonic()
-        if absence is not None and now >= self._try_at > 0:
+        if absence is not None and now - self._tried_at >= _TRY_EVERY.total_seconds():
             absence, room = None, 1
-        if absence is None or not self._try_at:
-            self._try_at = now + _TRY_EVERY.total_seconds()
+        if absence is None:
+            self._tried_at = now
         async with self._database.autocommit() as connection:
             claimed = await store.claim_due(connection, limit=room, lease=LEASE, releases=absence is None)
         self._more = len(claimed) == room

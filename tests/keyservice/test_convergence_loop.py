@@ -11,7 +11,11 @@ import pytest
 from sqlalchemy import text
 
 from bridgeservice.v1 import trading_bridge_pb2 as bridge_pb
+from keyservice import convergence_loop
+from keyservice.bridge_records import Outcome
+from keyservice.convergence import Convergence
 from keyservice.convergence_loop import ConvergenceLoop
+from keyservice.enums import BridgeReason
 from keyservice.store.convergence import claim_due
 from keyservice.v1 import bridge_status_pb2 as status
 from keyservice.v1 import key_service_pb2 as pb
@@ -165,6 +169,38 @@ async def test_a_key_whose_outcome_has_to_wait_keeps_no_other_one_from_the_bridg
             for key in keys:
                 while not (await service.get_key(key)).trading_bridge_configured:  # noqa: ASYNC110 - asked for
                     await asyncio.sleep(0.01)
+
+
+async def test_one_key_a_second_is_sent_although_nobody_seems_to_be_there(
+    database_url: DatabaseUrl, bridge: RunningBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(convergence_loop, "monotonic", lambda: now)
+    async with running(database_url, bridge_target=bridge.target) as service:
+        client = await service.add_client()
+        for label in "abc":
+            await service.add_key(client, label=label)
+        absence = Outcome(BridgeReason.BRIDGE_UNAVAILABLE, code="UNAVAILABLE")
+        monkeypatch.setattr(Convergence, "absence", absence)
+        loop = ConvergenceLoop(service.database, service.convergence, at_once=4)
+
+        async def sent_in_a_turn() -> int:
+            bridge.faults.seen.clear()
+            await service.sql(
+                "UPDATE exchange_api_keys SET bridge_state = 'pending', next_attempt_at = now()"
+            )
+            await loop.once()
+            await service.convergence.work.end()
+            return len(bridge.faults.requests("AddConnector"))
+
+        assert await sent_in_a_turn() == 0
+        now += 1
+        assert await sent_in_a_turn() == 1
+        assert await sent_in_a_turn() == 0
+        now += 1
+        assert await sent_in_a_turn() == 1
+        monkeypatch.setattr(Convergence, "absence", None)
+        assert await sent_in_a_turn() == 3
 
 
 async def test_the_claim_of_someone_who_died_is_taken_over(
