@@ -57,10 +57,17 @@ async def show(address: str, grpcurl: str, token_file: Path) -> tuple[str, list[
         access = Access.with_token(token_file)
         async with asyncio.timeout(_PATIENCE), key_service(address, access) as keys:
             demo = await demonstrate(keys)
-    except (KeybridgeError, OSError, TimeoutError) as error:
-        reason = error.reason if isinstance(error, KeybridgeError) else "no answer in time"
-        return f"\nThe demo client could not be made ({reason}); the services serve all the same.\n", []
+    except TimeoutError:
+        return _without_demo("no answer in time"), []
+    except KeybridgeError as error:
+        return _without_demo(error.reason), []
+    except OSError as error:
+        return _without_demo(error.strerror or "a file can't be read"), []
     return f"\n{told(demo)}\n", commands(demo, grpcurl, address)
+
+
+def _without_demo(reason: str) -> str:
+    return f"\nThe demo client could not be made ({reason}); the services serve all the same.\n"
 
 
 async def demonstrate(keys: "KeyServiceAsyncStub") -> Demo:

@@ -126,6 +126,8 @@ async def test_what_cannot_be_shown_is_one_sentence(
     sentence = "The demo client could not be made ({}); the services serve all the same."
     text, lines = await show("127.0.0.1:1", "grpcurl", token)
     assert (text.strip(), lines) == (sentence.format("UNAVAILABLE"), [])
+    text, lines = await show(f"127.0.0.1:{keys.port}", "grpcurl", tmp_path)
+    assert (text.strip(), lines) == (sentence.format("Is a directory"), [])
     monkeypatch.setattr(demo, "_PATIENCE", 0.2)
     bridge.faults.before["AddConnector"] = hangs
     text, lines = await show(f"127.0.0.1:{keys.port}", "grpcurl", token)
