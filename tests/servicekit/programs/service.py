@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+import signal
 import sys
 from pathlib import Path
 
@@ -75,4 +76,6 @@ async def loop() -> None:
     sys.stderr.write(type(asyncio.get_running_loop()).__module__)
 
 
+# As at a terminal: a shell that runs the tests in the background has it ignored, which is inherited.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.exit(process.run(globals()[sys.argv[1]], program="example"))
