@@ -6,6 +6,7 @@ is about to decide it, or leaves it as it was for the next turn.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import BindParameter, Uuid, and_, func, literal, or_, select, update
@@ -70,11 +71,23 @@ async def suspect(connection: AsyncConnection, *, instance_id: str, limit: int) 
     return (await connection.execute(statement)).rowcount
 
 
-async def hurry(connection: AsyncConnection, *, limit: int) -> int:
-    """Make rows due that wait only because the bridge was away; says how many it were."""
+async def clock(connection: Executor) -> datetime:
+    """What time it is by the clock that attempts are dated by."""
+    return (await connection.execute(select(CLOCK))).scalar_one()
+
+
+async def hurry(connection: AsyncConnection, *, tried_before: datetime, limit: int) -> int:
+    """Make rows due that wait only because the bridge was away when they were tried last, which was before a time;
+    says how many it were.
+    """
     waiting = (
         select(_table.id)
-        .where(WAITS, _table.bridge_reason.in_(_BRIDGE_AWAY), _table.next_attempt_at > CLOCK)
+        .where(
+            WAITS,
+            _table.bridge_reason.in_(_BRIDGE_AWAY),
+            _table.last_attempt_at < tried_before,
+            _table.next_attempt_at > CLOCK,
+        )
         .limit(_written(limit))
         .with_for_update(skip_locked=True)
         .cte("waiting")
