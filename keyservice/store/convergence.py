@@ -41,7 +41,7 @@ from keyservice.enums import BridgeReason, BridgeState
 from keyservice.records import ApiKey, Caller
 from keyservice.store import audit
 from keyservice.store.api_keys import COLUMNS, record
-from keyservice.store.bridge_states import AFRESH, CLOCK, UNCHANGED, UNDER_WAY, WAITS, WANTED
+from keyservice.store.bridge_states import AFRESH, CLAIMED, CLOCK, UNCHANGED, UNDER_WAY, WAITS, WANTED
 from keyservice.store.leases import due, taken
 from servicekit.database.reads import Prepared, Reads
 
@@ -136,7 +136,7 @@ async def prolong(
     held = (
         select(_table.id)
         .join(given, and_(_table.id == given.c.id, _table.last_attempt_at == given.c.at))
-        .where(WAITS, _table.bridge_reason.is_(None))
+        .where(CLAIMED)
         .with_for_update(of=_table, skip_locked=True)
         .cte("held")
     )
@@ -282,7 +282,7 @@ def _writing(*, skips: bool) -> Update:
         .where(
             _table.id == given.ids,
             _table.revision == given.revisions,
-            or_(acknowledged, _table.last_attempt_at == given.claims),
+            or_(acknowledged, and_(CLAIMED, _table.last_attempt_at == given.claims)),
         )
         .with_for_update(of=_table, skip_locked=skips)
         .cte("matching")

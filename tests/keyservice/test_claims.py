@@ -70,6 +70,7 @@ async def test_a_claim_that_is_new_is_left_alone(service: KeyService, claimed: A
         "last_attempt_at = now()",  # somebody else has claimed it
         "bridge_reason = 'bridge_unavailable'",  # what came of it is written
         "bridge_state = 'configured'",
+        "attempt_count = 0",  # it was made due anew, for whoever comes first
     ],
 )
 async def test_a_claim_that_is_over_is_not_renewed(
@@ -81,6 +82,17 @@ async def test_a_claim_that_is_over_is_not_renewed(
     with held.held(claimed):
         await held.renew()
     assert await service.sql("SELECT * FROM exchange_api_keys") == [before]
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_client_that_is_deleted_takes_its_keys_from_whoever_is_at_work_on_them(
+    service: KeyService, client: Client, claimed: ApiKey
+) -> None:
+    held = Claims(service.database)
+    with held.held(claimed):
+        await service.delete_client(client)
+        await held.renew()
+        assert await is_due(service)
 
 
 async def test_a_push_is_claimed_for_as_long_as_it_takes(

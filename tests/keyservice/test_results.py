@@ -48,6 +48,21 @@ async def test_an_outcome_of_a_claim_that_one_does_not_hold_says_nothing(
     assert await written(database, lost, lost) == [None, None]
 
 
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        "attempt_count = 0",  # it was made due anew
+        "bridge_state = 'configured'",  # who had the claim before was acknowledged
+    ],
+)
+async def test_a_refusal_under_a_claim_that_is_over_says_nothing(
+    service: KeyService, result: Result, meanwhile: str
+) -> None:
+    await service.sql(f"UPDATE exchange_api_keys SET bridge_reason = NULL, {meanwhile}")  # noqa: S608 - ours
+    refused = Result(result.key, BridgeState.FAILED)
+    assert await written(service.database, refused) == [None]
+
+
 async def test_whoever_waits_hears_that_the_database_is_away(result: Result) -> None:
     told = await written(Faulty(Unavailable("It is away.")), result, result)
     assert [type(each) for each in told] == [Unavailable, Unavailable]
