@@ -1,19 +1,23 @@
 """Outcomes on their way into the rows: nobody waits for ever for one that can't get there."""
 
 import asyncio
+import io
 from typing import Any, Never
 from uuid import UUID
 
+import grpc
 import pytest
 
 from keyservice.enums import BridgeState
 from keyservice.records import ApiKey, Caller
 from keyservice.results import Results
+from keyservice.store import convergence as store
 from keyservice.store.convergence import Result
 from keyservice.v1.client_pb2 import Client
 from servicekit.database.engine import Database
 from servicekit.errors import Unavailable
-from tests.support.key_service import KeyService
+from tests.support.key_service import KeyService, key_request, refusal
+from tests.support.logged import lines
 
 
 class Faulty:
@@ -68,9 +72,22 @@ async def test_whoever_waits_hears_that_the_database_is_away(result: Result) -> 
     assert [type(each) for each in told] == [Unavailable, Unavailable]
 
 
-async def test_nobody_waits_for_ever_after_what_nobody_foresaw(result: Result) -> None:
+async def test_whoever_waits_hears_of_what_nobody_foresaw(result: Result) -> None:
     told = await written(Faulty(RuntimeError("a mistake of ours")), result, result)
-    assert [type(each) for each in told] == [asyncio.CancelledError, asyncio.CancelledError]
+    assert [type(each) for each in told] == [RuntimeError, RuntimeError]
+
+
+async def test_a_mistake_of_ours_is_an_internal_error_and_the_log_says_which_it_was(
+    service: KeyService, client: Client, output: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def mistaken(*_: object) -> Never:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(store, "write", mistaken)
+    told = await refusal(service.stub.AddApiKey(key_request(client)))
+    assert told.code is grpc.StatusCode.INTERNAL
+    [line] = [line for line in lines(output) if line["event"] == "unforeseen error"]
+    assert line["exception"].startswith("RuntimeError\n")
 
 
 async def test_who_tried_a_revision_that_is_no_more_is_not_told_what_came_of_a_later_one_in_the_same_batch(
