@@ -1,4 +1,7 @@
-"""What came of attempts at the bridge, on its way into the rows: as many in one statement as have come meanwhile."""
+"""What came of attempts at the bridge, on its way into the rows: as many in one statement as have come meanwhile.
+
+A row that somebody holds keeps only its own outcome waiting: what could not be written with the others follows alone.
+"""
 
 import asyncio
 from collections.abc import Mapping
@@ -13,6 +16,8 @@ from servicekit.database.engine import Database
 
 _MOST: Final = 500
 _MOMENT: Final = 0.02
+# So many connections at most wait for rows that somebody holds.
+_MOST_ALONE: Final = 4
 
 Written: TypeAlias = Mapping[UUID, ApiKey]
 
@@ -34,6 +39,7 @@ class Results:
         self._database = database
         self._turn = asyncio.Lock()
         self._gathering: _Batch | None = None
+        self._alone = asyncio.Semaphore(_MOST_ALONE)
 
     async def write(self, result: Result, *, urgent: bool) -> ApiKey | None:
         """The key as it is now; None if it has changed since it was claimed, so that the result says nothing.
@@ -46,6 +52,10 @@ class Results:
             batch.complete.set()
         # Whoever goes away while he waits does not take along what others wait for.
         now = (await asyncio.shield(batch.written)).get(result.key.id)
+        if now is None:
+            # Somebody held the row just then, or it has changed.
+            async with self._alone, self._database.autocommit() as connection:
+                now = (await store.write(connection, [result], skips=False)).get(result.key.id)
         if now is not None and now.revision != result.key.revision:
             return None  # what another result of the batch says of a later revision
         return now
@@ -66,10 +76,4 @@ class Results:
             if self._gathering is batch:
                 self._gathering = None
             async with self._database.autocommit() as connection:
-                now = await store.write(connection, batch.results)
-                if len(batch.results) > 1:
-                    for result in batch.results:
-                        # Somebody held it just then, or it has changed: alone it can be waited for.
-                        if result.key.id not in now:
-                            now |= await store.write(connection, [result])
-                return now
+                return await store.write(connection, batch.results, skips=True)

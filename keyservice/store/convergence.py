@@ -1,7 +1,7 @@
 """The table of API keys as convergence sees it: who may take which revision to the bridge, and what came of it.
 
-What is written of many keys at once skips rows that somebody holds, so that it is never part of a deadlock; those
-are then written one by one.
+What is written of many keys at once skips rows that somebody holds, so that it is never part of a deadlock, and so
+that nobody waits for what is not his; those are then written one by one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -150,10 +150,11 @@ async def read_seals(reads: Reads, key: ApiKey) -> Seals | None:
     return _seals(row) if row else None
 
 
-async def write(connection: AsyncConnection, results: Sequence[Result]) -> dict[UUID, ApiKey]:
+async def write(connection: AsyncConnection, results: Sequence[Result], *, skips: bool) -> dict[UUID, ApiKey]:
     """Put the outcomes into the rows that still have the revision they are of; says how those are now.
 
-    A refusal counts only for whoever holds the claim, an acknowledgement for anybody: the bridge has the key.
+    It ``skips`` rows that somebody holds, or waits for them. A refusal counts only for whoever holds the claim, an
+    acknowledgement for anybody: the bridge has the key.
     """
     parameters = {
         "ids": [result.key.id for result in results],
@@ -164,7 +165,6 @@ async def write(connection: AsyncConnection, results: Sequence[Result]) -> dict[
         "instances": [result.instance_id for result in results],
         "pauses": [result.again_in for result in results],
     }
-    skips = len(results) > 1
     rows = await connection.execute(_writing(skips=skips), parameters)
     return {key.id: key for key in map(record, rows)}
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import grpc
 import pytest
+from sqlalchemy import text
 
 from keyservice.enums import BridgeState
 from keyservice.records import ApiKey, Caller
@@ -80,7 +81,7 @@ async def test_whoever_waits_hears_of_what_nobody_foresaw(result: Result) -> Non
 async def test_a_mistake_of_ours_is_an_internal_error_and_the_log_says_which_it_was(
     service: KeyService, client: Client, output: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def mistaken(*_: object) -> Never:
+    async def mistaken(*_: object, **__: object) -> Never:
         raise RuntimeError("a mistake of ours")
 
     monkeypatch.setattr(store, "write", mistaken)
@@ -88,6 +89,32 @@ async def test_a_mistake_of_ours_is_an_internal_error_and_the_log_says_which_it_
     assert told.code is grpc.StatusCode.INTERNAL
     [line] = [line for line in lines(output) if line["event"] == "unforeseen error"]
     assert line["exception"].startswith("RuntimeError\n")
+
+
+async def test_a_row_that_somebody_holds_keeps_no_other_ones_outcome_waiting(
+    service: KeyService, client: Client
+) -> None:
+    keys = [await service.add_key(client, label=label) for label in "abc"]
+    held, *others = [await service.custody.get(Caller("a test"), UUID(key.id)) for key in keys]
+    results = Results(service.database)
+
+    def write(key: ApiKey) -> asyncio.Task[ApiKey | None]:
+        return asyncio.create_task(results.write(Result(key, BridgeState.CONFIGURED), urgent=True))
+
+    async with service.database.transaction() as connection:
+        await connection.execute(
+            text("SELECT FROM exchange_api_keys WHERE id = :id FOR UPDATE"), {"id": held.id}
+        )
+        waiting = write(held)
+        async with asyncio.timeout(10):
+            for other in others:
+                now = await write(other)
+                assert now is not None
+                assert now.configured
+        assert not waiting.done()
+    now = await waiting
+    assert now is not None
+    assert now.configured
 
 
 async def test_who_tried_a_revision_that_is_no_more_is_not_told_what_came_of_a_later_one_in_the_same_batch(
