@@ -28,7 +28,8 @@ from keyservice.records import ApiKey, Caller
 from keyservice.results import Results
 from keyservice.store import clients
 from keyservice.store import convergence as store
-from keyservice.store.convergence import CONVERGENCE, Result, Seals
+from keyservice.store.convergence import CONVERGENCE, Result
+from keyservice.store.seals import Seals
 from servicekit import logs
 from servicekit.credentials import Credentials
 from servicekit.database.engine import Connection, Database
@@ -126,6 +127,7 @@ class Convergence:
         key: ApiKey,
         within: Within,
         *,
+        seals: Seals | None = None,
         credentials: Credentials | None = None,
         verify: bool = False,
     ) -> Tried:
@@ -138,7 +140,7 @@ class Convergence:
             return Tried(key)
         wait = time_for_bridge(self.inline_wait, within)
         waits = wait > timedelta(0)
-        errand = Errand(key, credentials=credentials, verify=verify, caller=caller)
+        errand = Errand(key, seals, credentials, verify=verify, caller=caller)
         task = self.work.start(self._inline(errand, wait if waits else self.inline_wait))
         if not waits:
             return Tried(key)
@@ -149,7 +151,7 @@ class Convergence:
         """Converge a key now, whatever its state; None while somebody else is at it."""
         async with self._database.autocommit() as connection:
             claimed = await store.claim(connection, caller, key.id, lease=LEASE)
-        return await self.at_once(caller, claimed.key, within) if claimed else None
+        return await self.at_once(caller, claimed.key, within, seals=claimed.seals) if claimed else None
 
     async def repair(
         self,
@@ -221,11 +223,6 @@ class Convergence:
         """The key was stored: whatever fails from here on, its caller is told so and no more."""
         key = errand.key
         try:
-            if key.wanted and errand.credentials is None:
-                seals = await store.read_seals(self._database.reads, key)
-                if seals is None:  # it was changed by somebody else, who takes it to the bridge
-                    return key
-                errand = replace(errand, seals=seals)
             return await self.converge(errand, wait) or key
         except KeybridgeError as error:
             _log.warning("the outcome of an attempt was lost", api_key_id=str(key.id), reason=error.reason)

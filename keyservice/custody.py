@@ -134,11 +134,14 @@ class Custody:
         async with self._database.transaction() as connection:
             _, key = await _lock(connection, key_id, caller)
             _refuse_deleted(key)
-            before = key
+            before, seals = key, None
             if changes.label is not None and changes.label != key.label:
                 key = await api_keys.rename(connection, key_id, changes.label)
             if changes.disabled is not None and changes.disabled != key.disabled:
-                key = await api_keys.set_disabled(connection, key_id, disabled=changes.disabled, lease=LEASE)
+                changed = await api_keys.set_disabled(
+                    connection, key_id, disabled=changes.disabled, lease=LEASE
+                )
+                key, seals = changed.key, changed.seals
             if key is not before:
                 await audit.record(
                     connection, caller, "UpdateApiKey", client_id=key.client_id, api_key_id=key_id
@@ -148,7 +151,7 @@ class Custody:
         if key.revision == before.revision:
             self._convergence.tell(key_id)
             return key
-        return (await self._convergence.at_once(caller, key, within)).key
+        return (await self._convergence.at_once(caller, key, within, seals=seals)).key
 
     async def delete(self, caller: Caller, key_id: UUID, within: Within = None) -> ApiKey:
         """Delete softly: the label and the api key are free again. Deleting a deleted key changes nothing."""
@@ -175,12 +178,12 @@ class Custody:
                 raise FailedPrecondition(
                     "The client of this key is deleted; bring the client back first.", reason="CLIENT_DELETED"
                 )
-            key = await api_keys.undelete(connection, key_id, lease=LEASE)
+            back = await api_keys.undelete(connection, key_id, lease=LEASE)
             await audit.record(
                 connection, caller, "UndeleteApiKey", client_id=key.client_id, api_key_id=key_id
             )
-            await audit.record_release(connection, caller, key)
-        return (await self._convergence.at_once(caller, key, within)).key
+            await audit.record_release(connection, caller, back.key)
+        return (await self._convergence.at_once(caller, back.key, within, seals=back.seals)).key
 
     async def audit_events(
         self, caller: Caller, *, client_id: UUID | None, after: Position | None, size: int

@@ -4,8 +4,8 @@ What is written of many keys at once skips rows that somebody holds, so that it 
 that nobody waits for what is not his; those are then written one by one.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
@@ -36,36 +36,17 @@ from sqlalchemy.types import TypeEngine
 
 from keyservice import models
 from keyservice.bridge_records import Permissions
-from keyservice.credentials import FIELDS
 from keyservice.enums import BridgeReason, BridgeState
 from keyservice.records import ApiKey, Caller
 from keyservice.store import audit
-from keyservice.store.api_keys import COLUMNS, record
+from keyservice.store.api_keys import COLUMNS, claimed_record, record
 from keyservice.store.bridge_states import AFRESH, CLAIMED, CLOCK, UNCHANGED, UNDER_WAY, WAITS, WANTED
 from keyservice.store.leases import due, taken
-from servicekit.database.reads import Prepared, Reads
+from keyservice.store.seals import SEALED, Claimed
 
 _table = models.ExchangeApiKey
 CONVERGENCE: Final = Caller("convergence")
 """On whose behalf it is that keys go to the bridge for which nobody waits."""
-
-_sealed = (_table.key_id, *(getattr(_table, name) for name in FIELDS))
-
-
-@dataclass(frozen=True, slots=True)
-class Seals:
-    """A key's credentials as they are stored."""
-
-    key_id: str | None
-    by_column: Mapping[str, str | None] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """A key whose present revision is the holder's to take to the bridge, until its ``next_attempt_at``."""
-
-    key: ApiKey
-    seals: Seals
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +76,7 @@ async def claim_due(
     """
     values = {"most": limit, "lease": lease} | audit.by(CONVERGENCE)
     rows = await connection.execute(_due_claim(releases=releases), values)
-    return [_claimed(tuple(row)) for row in rows]
+    return [claimed_record(row) for row in rows]
 
 
 async def claim(
@@ -115,10 +96,10 @@ async def claim(
     statement = statement.values(bridge_state=case((WANTED, BridgeState.PENDING), else_=BridgeState.REMOVING))
     if revision is not None:
         statement = statement.where(_table.revision == revision)
-    claimed = statement.returning(*COLUMNS, *_sealed).cte("claimed")
+    claimed = statement.returning(*COLUMNS, *SEALED).cte("claimed")
     query = select(claimed).add_cte(audit.release(claimed))
     row = (await connection.execute(query, audit.by(caller))).one_or_none()
-    return _claimed(tuple(row)) if row else None
+    return claimed_record(row) if row else None
 
 
 async def prolong(
@@ -142,12 +123,6 @@ async def prolong(
     )
     statement = update(_table).where(_table.id == held.c.id)
     await connection.execute(statement.values(next_attempt_at=CLOCK + literal(lease, Interval), **UNCHANGED))
-
-
-async def read_seals(reads: Reads, key: ApiKey) -> Seals | None:
-    """What is sealed of a key at the revision that it has here; None if it has another one by now."""
-    row = await reads.first(_prepared_seals(), {"id": key.id, "revision": key.revision})
-    return _seals(row) if row else None
 
 
 async def write(connection: AsyncConnection, results: Sequence[Result], *, skips: bool) -> dict[UUID, ApiKey]:
@@ -248,18 +223,10 @@ def _due_claim(*, releases: bool) -> Select[*tuple[Any, ...]]:
         update(_table)
         .where(_table.id == waiting.c.id)
         .values(values | {"bridge_reason": None, "attempt_count": _table.attempt_count + 1})
-        .returning(*COLUMNS, *_sealed)
+        .returning(*COLUMNS, *SEALED)
         .cte("claimed")
     )
     return select(claimed).add_cte(audit.release(claimed)) if releases else select(claimed)
-
-
-@cache
-def _prepared_seals() -> Prepared:
-    statement: Select[*tuple[Any, ...]] = select(*_sealed).where(
-        _table.id == bindparam("id"), _table.revision == bindparam("revision")
-    )
-    return Prepared(statement)
 
 
 @cache
@@ -303,13 +270,3 @@ def _writing(*, skips: bool) -> Update:
         )
         .returning(*COLUMNS)
     )
-
-
-def _claimed(row: Sequence[Any]) -> Claimed:
-    count = len(COLUMNS)
-    return Claimed(record(row[:count]), _seals(row[count:]))  # type: ignore[arg-type]
-
-
-def _seals(row: Sequence[Any]) -> Seals:
-    key_id, *sealed = row
-    return Seals(key_id, dict(zip(FIELDS, sealed, strict=True)))

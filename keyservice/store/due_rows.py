@@ -73,7 +73,8 @@ async def suspect(connection: AsyncConnection, *, instance_id: str, limit: int) 
 
 async def clock(connection: Executor) -> datetime:
     """What time it is by the clock that attempts are dated by."""
-    return (await connection.execute(select(CLOCK))).scalar_one()
+    now: datetime = (await connection.execute(select(CLOCK))).scalar_one()
+    return now
 
 
 async def hurry(connection: AsyncConnection, *, tried_before: datetime, limit: int) -> int:
