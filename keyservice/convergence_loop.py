@@ -11,7 +11,8 @@ from time import monotonic
 from typing import Never
 
 from keyservice.claims import LEASE
-from keyservice.convergence import Convergence, Errand
+from keyservice.convergence import Convergence
+from keyservice.errands import Errand
 from keyservice.store import convergence as store
 from servicekit import logs
 from servicekit.database.engine import Database

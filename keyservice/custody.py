@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from keyservice.claims import LEASE
-from keyservice.convergence import Convergence, Tried, Within
+from keyservice.convergence import Convergence
 from keyservice.credentials import columns, hint
 from keyservice.enums import Environment
+from keyservice.errands import Tried, Within
 from keyservice.fingerprints import fingerprint_of
 from keyservice.keyring import Keyring
 from keyservice.records import ApiKey, AuditEvent, Caller, Client

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from keyservice.convergence import Convergence, Tried, Within
+from keyservice.convergence import Convergence
 from keyservice.custody import require_in_use
 from keyservice.deadlines import time_for_bridge
 from keyservice.ending import Ending
+from keyservice.errands import Tried, Within
 from keyservice.records import ApiKey, Caller
 from keyservice.store import api_keys, audit, due_rows
 from servicekit.database.engine import Database

@@ -4,11 +4,15 @@ A row that somebody holds keeps only its own outcome waiting: what could not be 
 """
 
 import asyncio
+import random
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import timedelta
 from typing import Final, TypeAlias
 from uuid import UUID
 
+from keyservice.bridge_records import Outcome
+from keyservice.enums import BridgeState
 from keyservice.records import ApiKey
 from keyservice.store import convergence as store
 from keyservice.store.convergence import Result
@@ -16,6 +20,8 @@ from servicekit.database.engine import Database
 
 _MOST: Final = 500
 _MOMENT: Final = 0.02
+_FIRST_PAUSE = timedelta(seconds=1)
+_LONGEST_PAUSE = timedelta(seconds=60)
 # So many connections at most wait for rows that somebody holds.
 _MOST_ALONE: Final = 4
 
@@ -77,3 +83,20 @@ class Results:
                 self._gathering = None
             async with self._database.autocommit() as connection:
                 return await store.write(connection, batch.results, skips=True)
+
+
+def result_of(key: ApiKey, outcome: Outcome) -> Result:
+    """What an attempt means for the row, and when to try again where nobody has to act before."""
+    if outcome.ok or (outcome.missing and not key.wanted):
+        state = BridgeState.CONFIGURED if key.wanted else BridgeState.REMOVED
+        return Result(key, state, instance_id=outcome.instance_id or None)
+    if outcome.permanent and key.wanted:
+        return Result(key, BridgeState.FAILED, outcome.reason)
+    state = BridgeState.PENDING if key.wanted else BridgeState.REMOVING
+    return Result(key, state, outcome.reason, again_in=outcome.retry_after or backoff(key.attempt_count))
+
+
+def backoff(attempts: int) -> timedelta:
+    """How long to wait after so many attempts: exponential, capped, with full jitter, so that nobody comes at once."""
+    longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(attempts, 16))
+    return timedelta(seconds=random.uniform(0, longest.total_seconds()))  # noqa: S311 - spreads load, guards nothing

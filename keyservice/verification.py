@@ -8,10 +8,11 @@ from uuid import UUID
 from keyservice import warnings
 from keyservice.bridge import Bridge
 from keyservice.bridge_records import Connector, Outcome, Permissions
-from keyservice.convergence import Convergence, Within
+from keyservice.convergence import Convergence
 from keyservice.custody import require_in_use
 from keyservice.deadlines import time_for_bridge
 from keyservice.enums import BridgeReason, Permission
+from keyservice.errands import Within
 from keyservice.records import ApiKey, Caller
 from keyservice.store import api_keys, audit
 from servicekit.database.engine import Database

@@ -10,7 +10,6 @@ import grpc
 import pytest
 from sqlalchemy import text
 
-from bridgeservice.v1 import trading_bridge_pb2 as bridge_pb
 from keyservice import convergence_loop
 from keyservice.bridge_records import Outcome
 from keyservice.convergence import Convergence
@@ -23,7 +22,6 @@ from keyservice.v1.api_key_pb2 import ApiKey
 from keyservice.v1.client_pb2 import Client
 from servicekit.database.url import DatabaseUrl
 from servicekit.errors import FailedPrecondition
-from servicekit.rpc.call import Call
 from tests.support.bridges import RunningBridge, refuses
 from tests.support.key_service import KeyService, key_request, new_credentials, refusal, running
 from tests.support.probe import eventually
@@ -214,26 +212,6 @@ async def test_the_claim_of_someone_who_died_is_taken_over(
     await bridge.running.remove(key.connector_name, key.revision, account_name=f"client_{client.id}")
     await service.sql("UPDATE exchange_api_keys SET revision = nextval('key_revisions')")
     await holds(bridge, service)
-
-
-async def test_what_a_run_of_the_bridge_takes_that_has_not_heard_of_the_removal_is_removed_again(
-    service: KeyService, client: Client, bridge: RunningBridge
-) -> None:
-    key = await service.add_key(client)
-
-    async def overtaken(_request: Any, _call: Call) -> None:
-        """While the push is on its way the key is deleted, and another run of the bridge acknowledges that."""
-        bridge.faults.clear()
-        bridge.faults.answers["RemoveConnector"] = bridge_pb.RemoveConnectorResponse()
-        deleted = await service.delete_key(key)
-        assert deleted.bridge_status.state == status.BRIDGE_STATE_REMOVED
-        bridge.faults.clear()
-
-    bridge.faults.before["AddConnector"] = overtaken
-    await service.rotate_key(key)
-    await holds(bridge, service)
-    assert not bridge.held()
-    assert (await service.get_key(key)).bridge_status.state == status.BRIDGE_STATE_REMOVED
 
 
 async def test_what_cannot_succeed_is_not_tried_again_until_it_is_asked_for(
