@@ -23,7 +23,7 @@ from keyservice.deadlines import time_for_bridge
 from keyservice.enums import BridgeReason
 from keyservice.errands import Errand, Tried, Within
 from keyservice.keyring import Keyring, KeyUnreadable
-from keyservice.records import ApiKey, Caller
+from keyservice.records import ApiKey, Caller, account_name_of
 from keyservice.results import Results, result_of
 from keyservice.store import clients
 from keyservice.store import convergence as store
@@ -88,6 +88,7 @@ class Convergence:
         seals: Seals | None = None,
         credentials: Credentials | None = None,
         verify: bool = False,
+        absence: Outcome | None = None,
     ) -> Tried:
         """Converge a key whose claim came with its change, while its caller waits; the caller's end is not its end.
 
@@ -98,7 +99,7 @@ class Convergence:
             return Tried(key)
         wait = time_for_bridge(self.inline_wait, within)
         waits = wait > timedelta(0)
-        errand = Errand(key, seals, credentials, verify=verify, caller=caller)
+        errand = Errand(key, seals, credentials, verify=verify, caller=caller, absence=absence)
         task = self.work.start(self._inline(errand, wait if waits else self.inline_wait))
         if not waits:
             return Tried(key)
@@ -107,9 +108,12 @@ class Convergence:
 
     async def retry(self, caller: Caller, key: ApiKey, within: Within) -> Tried | None:
         """Converge a key now, whatever its state; None while somebody else is at it."""
+        absence = self.absence_for(key.client_id)
         async with self._database.autocommit() as connection:
-            claimed = await store.claim(connection, caller, key.id, lease=LEASE)
-        return await self.at_once(caller, claimed.key, within, seals=claimed.seals) if claimed else None
+            claimed = await store.claim(connection, caller, key.id, lease=LEASE, releases=absence is None)
+        if claimed is None:
+            return None
+        return await self.at_once(caller, claimed.key, within, seals=claimed.seals, absence=absence)
 
     async def repair(
         self,
@@ -119,11 +123,14 @@ class Convergence:
         timeout: timedelta,  # noqa: ASYNC109 - the bridge is told
     ) -> ApiKey:
         """Take a key that the bridge was seen not to hold to it, unless somebody does already."""
+        absence = self.absence_for(key.client_id)
         async with self._database.autocommit() as connection:
-            claimed = await store.claim(connection, caller, key.id, lease=LEASE, revision=key.revision)
+            claimed = await store.claim(
+                connection, caller, key.id, lease=LEASE, releases=absence is None, revision=key.revision
+            )
         if claimed is None:
             return key
-        errand = Errand(claimed.key, claimed.seals, caller=caller)
+        errand = Errand(claimed.key, claimed.seals, caller=caller, absence=absence)
         return await _result_of(self.work.start(self.converge(errand, timeout)), timeout) or claimed.key
 
     async def converge(
@@ -153,6 +160,15 @@ class Convergence:
     def absence(self) -> Outcome | None:
         """What was heard of the bridge, where it is known to be away."""
         return self._bridge.absence
+
+    @property
+    def away_for_some(self) -> bool:
+        """Whether it is known to be away for some accounts at least."""
+        return self._bridge.away_for_some
+
+    def absence_for(self, client_id: UUID) -> Outcome | None:
+        """The same for one client's account, asked with the claim of a key: None means that it is then to be sent."""
+        return self._bridge.refusal(account_name_of(client_id))
 
     def tell(self, *key_ids: UUID) -> None:
         """Nothing that the bridge should hold has changed, but something that watchers see."""
@@ -207,7 +223,7 @@ class Convergence:
             # Another key has its connector by now, so it is gone; or it has changed, and this says nothing of it.
             return errand, refused if key.wanted else Outcome()
         async with self._database.autocommit() as connection:
-            claimed = await store.claim(connection, errand.caller, key.id, lease=LEASE)
+            claimed = await store.claim(connection, errand.caller, key.id, lease=LEASE, releases=True)
         if claimed is None:
             return errand, refused
         self._attempts.note(key, refused)

@@ -85,11 +85,10 @@ async def claim(
     key_id: UUID,
     *,
     lease: timedelta,
+    releases: bool,
     revision: int | None = None,
 ) -> Claimed | None:
-    """One row whatever it waits for, unless it is under way or has another revision by now; that its credentials go
-    to the bridge is on record with it.
-    """
+    """One row whatever it waits for, unless it is under way or has another revision by now; with the same record."""
     statement = (
         update(_table).where(_table.id == key_id, ~UNDER_WAY).values(AFRESH | taken(lease) | UNCHANGED)
     )
@@ -97,7 +96,7 @@ async def claim(
     if revision is not None:
         statement = statement.where(_table.revision == revision)
     claimed = statement.returning(*COLUMNS, *SEALED).cte("claimed")
-    query = select(claimed).add_cte(audit.release(claimed))
+    query = select(claimed).add_cte(audit.release(claimed)) if releases else select(claimed)
     row = (await connection.execute(query, audit.by(caller))).one_or_none()
     return claimed_record(row) if row else None
 
