@@ -56,13 +56,13 @@ class Reinitialization:
         tried = await self._convergence.retry(caller, key, within)
         if tried is not None:
             return tried
+        key = require_in_use(await api_keys.get(self._database.reads, key_id, caller))
         patience = time_for_bridge(self._convergence.inline_wait, within)
         until = asyncio.get_running_loop().time() + patience.total_seconds()
-        while asyncio.get_running_loop().time() < until:
-            if found := await due_rows.tried(self._database.reads, [key_id]):
-                return Tried(found[0])
+        while key.unanswered and asyncio.get_running_loop().time() < until:
             await asyncio.sleep(_LOOK.total_seconds())
-        return Tried(require_in_use(await api_keys.get(self._database.reads, key_id, caller)))
+            key = require_in_use(await api_keys.get(self._database.reads, key_id, caller))
+        return Tried(key)
 
     async def many(self, caller: Caller, wanted: Selection) -> AsyncGenerator[Progress, None]:
         """Make all of them due, which the loops of all replicas then work off, and tell of each that was tried.

@@ -106,7 +106,10 @@ async def make_due(
     exchange: str | None,
     only_unconfigured: bool,
 ) -> list[UUID]:
-    """Make the keys that a filter selects due, but for those that are under way; says which it selected."""
+    """Make the keys that a filter selects due; says which it selected.
+
+    What is under way is left to whoever is at work on it, but counts as the first attempt from now on.
+    """
     mine = scope.visible(_table.client_id, limited=caller.limited)
     query = select(_table.id).where(WANTED, mine).params(scope.parameters(caller))
     if client_id is not None:
@@ -123,7 +126,15 @@ async def make_due(
         .cte("free")
     )
     made = update(_table).where(_table.id == free.c.id).values(AFRESH | UNCHANGED).cte("made")
-    rows = await connection.execute(select(selected.c.id).add_cte(made))
+    begun = (
+        select(_table.id)
+        .where(_table.id.in_(select(selected.c.id)), UNDER_WAY)
+        .with_for_update(skip_locked=True)
+        .cte("begun")
+    )
+    values = {"attempt_count": 1} | UNCHANGED
+    counted = update(_table).where(_table.id == begun.c.id).values(values).cte("counted")
+    rows = await connection.execute(select(selected.c.id).add_cte(made, counted))
     return list(rows.scalars())
 
 

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import Any
 
 import grpc
 import pytest
@@ -54,10 +53,6 @@ async def holds(bridge: RunningBridge, service: KeyService) -> None:
     async with asyncio.timeout(10):
         while await service.sql(waiting):  # noqa: ASYNC110 - the database has no event of ours
             await asyncio.sleep(0.02)
-
-
-async def progress(service: KeyService, **wanted: Any) -> list[pb.ReinitializeApiKeysResponse]:
-    return [each async for each in service.stub.ReinitializeApiKeys(pb.ReinitializeApiKeysRequest(**wanted))]
 
 
 async def test_what_happened_during_an_outage_is_made_good_when_the_bridge_is_back(
@@ -230,37 +225,6 @@ async def test_what_cannot_succeed_is_not_tried_again_until_it_is_asked_for(
     await service.delete_key(other)
     told = await refusal(service.stub.ReinitializeApiKey(pb.ReinitializeApiKeyRequest(api_key_id=other.id)))
     assert told.reason == "API_KEY_DELETED"
-
-
-async def test_many_keys_are_taken_to_the_bridge_anew_with_the_progress(
-    service: KeyService, client: Client, bridge: RunningBridge
-) -> None:
-    keys = [await service.add_key(client, label=str(number)) for number in range(5)]
-    await service.add_key(client, exchange="binance")
-    bystander = await service.add_key(await service.add_client())
-    bridge.faults.seen.clear()
-    both = await asyncio.gather(
-        *(progress(service, client_id=client.id, exchange="Kraken") for _ in range(2))
-    )
-    for told in both:
-        assert [(each.total, each.done) for each in told] == [(5, done) for done in range(6)]
-        assert not told[0].HasField("api_key")
-        assert told[-1].configured == 5
-        assert {each.api_key.id for each in told[1:]} == {key.id for key in keys}
-    assert bystander.connector_name not in [
-        each.account_name for each in bridge.faults.requests("AddConnector")
-    ]
-    assert [each.total for each in await progress(service, only_unconfigured=True)] == [0]
-
-
-async def test_progress_is_told_with_the_bridge_away_too(
-    service: KeyService, client: Client, bridge: RunningBridge
-) -> None:
-    await service.add_key(client)
-    await bridge.stop()
-    told = await progress(service)
-    assert (told[-1].done, told[-1].configured) == (1, 0)
-    assert told[-1].api_key.bridge_status.reason == status.BRIDGE_REASON_BRIDGE_UNAVAILABLE
 
 
 async def test_verification_keeps_what_the_exchange_allows(
