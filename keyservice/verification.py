@@ -66,7 +66,12 @@ class Verification:
         outcome = await self._ask(key, until)
         if outcome.missing:
             key = await self._convergence.repair(caller, key, timeout=self._time(until))
-            outcome = await self._ask(key, until) if key.configured else outcome
+            if key.configured:
+                outcome = await self._ask(key, until)
+            elif key.bridge_reason is not None:
+                outcome = Outcome(
+                    key.bridge_reason
+                )  # why it can't be taken there says more than that it is not there
         if outcome.reason is not None or outcome.permissions is None:
             raise _refused(outcome)
         kept = await self._convergence.keep_permissions(key, outcome.permissions)

@@ -240,6 +240,16 @@ async def test_verification_keeps_what_the_exchange_allows(
     assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "CREDENTIALS_REJECTED")
 
 
+async def test_who_has_a_key_verified_that_the_bridge_lost_hears_why_it_cannot_be_taken_there(
+    service: KeyService, client: Client, bridge: RunningBridge
+) -> None:
+    key = await service.add_key(client, exchange="paper")
+    await bridge.running.remove(key.connector_name, key.revision, account_name=f"client_{client.id}")
+    bridge.faults.before["AddConnector"] = refuses(FailedPrecondition("no", reason="EXCHANGE_UNSUPPORTED"))
+    told = await refusal(service.stub.VerifyApiKey(pb.VerifyApiKeyRequest(api_key_id=key.id)))
+    assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "EXCHANGE_UNSUPPORTED")
+
+
 async def test_a_watcher_sees_what_is_there_and_then_each_change_whichever_replica_makes_it(
     service: KeyService, client: Client, database_url: DatabaseUrl, bridge: RunningBridge
 ) -> None:
