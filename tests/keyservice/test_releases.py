@@ -86,6 +86,16 @@ ONCE: dict[str, Method] = METHODS | {
 }
 
 
+async def key_for(service: KeyService, client: Client, method: str) -> ApiKey:
+    """One for which the method has something to do."""
+    key = await service.add_key(client)
+    if method == "UndeleteApiKey":
+        await service.delete_key(key)
+    if method == "UpdateApiKey":
+        await _update(service, key, disabled=True)
+    return key
+
+
 async def releases(service: KeyService) -> list[tuple[str, str, str, int]]:
     """Who, by which request, which key at which revision: in their order."""
     rows = await service.sql(
@@ -247,11 +257,7 @@ def trip(breaker: Breaker, client: Client) -> None:
 async def test_what_is_not_sent_because_the_bridge_of_an_account_is_away_is_no_release(
     service: KeyService, client: Client, bridge: RunningBridge, breaker: Breaker, method: str
 ) -> None:
-    key = await service.add_key(client)
-    if method == "UndeleteApiKey":
-        await service.delete_key(key)
-    if method == "UpdateApiKey":
-        await _update(service, key, disabled=True)
+    key = await key_for(service, client, method)
     before = await releases(service)
     bridge.faults.seen.clear()
     trip(breaker, client)
@@ -311,11 +317,7 @@ async def test_the_one_key_that_finds_out_whether_an_account_is_served_again_is_
 async def test_what_cannot_be_recorded_is_not_sent(
     service: KeyService, client: Client, bridge: RunningBridge, method: str
 ) -> None:
-    key = await service.add_key(client)
-    if method == "UndeleteApiKey":
-        await service.delete_key(key)
-    if method == "UpdateApiKey":
-        await _update(service, key, disabled=True)
+    key = await key_for(service, client, method)
     bridge.faults.seen.clear()
     async with without_audit_table(service.database):
         assert (await refusal(ONCE[method](service, key))).code is grpc.StatusCode.INTERNAL
