@@ -59,6 +59,11 @@ class Breaker:
         return self._trip(account_name) is not None
 
     @property
+    def away_for_some(self) -> bool:
+        """Whether the last that was heard is that nobody is there for some accounts, or for all."""
+        return self._silent is not None or bool(self._away)
+
+    @property
     def absence(self) -> Outcome | None:
         """What says that nobody is there for any account; None once somebody was."""
         return self._silent.outcome if self._silent else self._absence

@@ -88,10 +88,22 @@ class Bridge:
         """What the transport said, where that is so."""
         return self._breaker.absence
 
+    @property
+    def away_for_some(self) -> bool:
+        """Whether it is so for any account at all."""
+        return self._breaker.away_for_some
+
+    def refusal(self, account_name: str) -> Outcome | None:
+        """What a push for this account is to hear instead; None for one that is then to be made."""
+        return self._breaker.refusal(account_name)
+
     async def push(
         self, connector: Connector, credentials: Credentials, *, verify: bool, timeout: timedelta
     ) -> Outcome:
-        """Hand over a key. Only an answer about this very revision acknowledges it."""
+        """Hand over a key. Only an answer about this very revision acknowledges it.
+
+        Alone of all calls it is made whatever the breaker says: that was heard with the claim, which is on record.
+        """
         request = pb.AddConnectorRequest(
             account_name=connector.account_name,
             connector_name=connector.connector_name,
@@ -101,7 +113,7 @@ class Bridge:
             revision=connector.revision,
             verify=verify,
         )
-        answer = await self._ask(self._stub.AddConnector, request, connector.account_name, timeout)
+        answer = await self._call(self._stub.AddConnector, request, connector.account_name, timeout)
         if isinstance(answer, Outcome):
             return answer
         if answer.connector.revision != connector.revision:

@@ -6,7 +6,7 @@ some keys is gone is asked of one of them, on the way that all of its account's 
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Never
 
@@ -34,7 +34,8 @@ class BridgeWatch:
         self._database = database
         self._bridge = bridge
         self._convergence = convergence
-        self._away = True
+        self._there_since: datetime | None = None
+        """By the database's clock; None while the bridge is away, as far as the last look shows."""
 
     async def run(self) -> Never:
         """Until cancelled. A database that is away is tried again at the next look."""
@@ -43,22 +44,25 @@ class BridgeWatch:
                 await self.once()
             except KeybridgeError as error:
                 _log.warning("what a look at the bridge has shown can't be stored", reason=error.reason)
-                self._away = True
+                self._there_since = None
             await asyncio.sleep(_EVERY.total_seconds())
 
     async def once(self) -> None:
         """Look once, and make due what that shows to be lost, or to have waited for it."""
         answer = await self._bridge.info(timeout=_PATIENCE)
         if isinstance(answer, Outcome):
-            if not self._away:
+            if self._there_since is not None:
                 _log.warning("the bridge does not answer", reason=answer.reason, code=answer.code)
-            self._away = True
+            self._there_since = None
             return
         due = await self._hold_against(answer.instance_id)
-        if self._away:
-            due += await self._in_batches(due_rows.hurry)
+        there_since = self._there_since or await due_rows.clock(self._database.reads)
+        # At every look, because attempts that were under way when the bridge came back fail after that. What has been
+        # tried since is left alone: it belongs to another bridge, which is still away.
+        due += await self._in_batches(partial(due_rows.hurry, tried_before=there_since))
+        if self._there_since is None:
             _log.info("the bridge is there", instance_id=answer.instance_id, keys_due=due)
-        self._away = False
+        self._there_since = there_since
         if due:
             self._convergence.due.set()
 

@@ -7,28 +7,27 @@ inside a transaction.
 """
 
 import asyncio
-import random
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
-from typing import Protocol, Self, TypeAlias, TypeVar
+from typing import Protocol, Self, TypeVar
 from uuid import UUID
 
-from keyservice import warnings
 from keyservice.attempts import Attempts
 from keyservice.bridge import Bridge
 from keyservice.bridge_records import Connector, Outcome, Permissions
 from keyservice.claims import LEASE, Claims
 from keyservice.credentials import from_columns
 from keyservice.deadlines import time_for_bridge
-from keyservice.enums import BridgeReason, BridgeState
+from keyservice.enums import BridgeReason
+from keyservice.errands import Errand, Tried, Within
 from keyservice.keyring import Keyring, KeyUnreadable
-from keyservice.records import ApiKey, Caller
-from keyservice.results import Results
+from keyservice.records import ApiKey, Caller, account_name_of
+from keyservice.results import Results, result_of
 from keyservice.store import clients
 from keyservice.store import convergence as store
-from keyservice.store.convergence import CONVERGENCE, Result, Seals
+from keyservice.store.seals import Seals
 from servicekit import logs
 from servicekit.credentials import Credentials
 from servicekit.database.engine import Connection, Database
@@ -36,13 +35,10 @@ from servicekit.errors import KeybridgeError
 from servicekit.work import Work
 
 T = TypeVar("T")
-Within: TypeAlias = float | None
-"""How many seconds a caller has left; None when there is no end."""
 
 # For the outcome of an attempt, once its time is up.
 _GRACE = timedelta(seconds=1)
-_FIRST_PAUSE = timedelta(seconds=1)
-_LONGEST_PAUSE = timedelta(seconds=60)
+_TRY_AGAIN = timedelta(seconds=1)
 _ALWAYS_ROOM: AbstractContextManager[None] = nullcontext()
 _UNREADABLE = Outcome(BridgeReason.KEY_UNREADABLE, code="NOT_SENT")
 
@@ -53,43 +49,6 @@ class Watchers(Protocol):
     """Whoever wants to know that keys have changed."""
 
     def tell(self, *key_ids: UUID) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Tried:
-    """A key after an attempt at the bridge."""
-
-    key: ApiKey
-    waited: timedelta | None = None
-    """How long the bridge was given, if it was asked."""
-
-    @property
-    def warning(self) -> str:
-        """Why the bridge does not hold the key; who has waited for it himself hears how long."""
-        key = self.key
-        late = key.bridge_reason is BridgeReason.BRIDGE_TIMEOUT and key.wanted
-        if self.waited is None or not late:
-            return key.why_not_configured
-        return warnings.not_configured(
-            BridgeReason.BRIDGE_TIMEOUT, retry_at=key.next_attempt_at, waited=self.waited
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Errand:
-    """What is to be taken to the bridge: a key whose claim one has, with what is known of its credentials."""
-
-    key: ApiKey
-    seals: Seals | None = None
-    credentials: Credentials | None = field(default=None, repr=False)
-    """As the caller gave them, so that nothing has to be opened."""
-    verify: bool = False
-    caller: Caller = CONVERGENCE
-    """On whose behalf."""
-    urgent: bool = True
-    """Whether somebody waits for it."""
-    absence: Outcome | None = None
-    """Where the bridge was known to be away when the key was claimed, so that nothing of it was released."""
 
 
 class Convergence:
@@ -126,8 +85,10 @@ class Convergence:
         key: ApiKey,
         within: Within,
         *,
+        seals: Seals | None = None,
         credentials: Credentials | None = None,
         verify: bool = False,
+        absence: Outcome | None = None,
     ) -> Tried:
         """Converge a key whose claim came with its change, while its caller waits; the caller's end is not its end.
 
@@ -138,7 +99,7 @@ class Convergence:
             return Tried(key)
         wait = time_for_bridge(self.inline_wait, within)
         waits = wait > timedelta(0)
-        errand = Errand(key, credentials=credentials, verify=verify, caller=caller)
+        errand = Errand(key, seals, credentials, verify=verify, caller=caller, absence=absence)
         task = self.work.start(self._inline(errand, wait if waits else self.inline_wait))
         if not waits:
             return Tried(key)
@@ -147,9 +108,12 @@ class Convergence:
 
     async def retry(self, caller: Caller, key: ApiKey, within: Within) -> Tried | None:
         """Converge a key now, whatever its state; None while somebody else is at it."""
+        absence = self.absence_for(key.client_id)
         async with self._database.autocommit() as connection:
-            claimed = await store.claim(connection, caller, key.id, lease=LEASE)
-        return await self.at_once(caller, claimed.key, within) if claimed else None
+            claimed = await store.claim(connection, caller, key.id, lease=LEASE, releases=absence is None)
+        if claimed is None:
+            return None
+        return await self.at_once(caller, claimed.key, within, seals=claimed.seals, absence=absence)
 
     async def repair(
         self,
@@ -159,11 +123,14 @@ class Convergence:
         timeout: timedelta,  # noqa: ASYNC109 - the bridge is told
     ) -> ApiKey:
         """Take a key that the bridge was seen not to hold to it, unless somebody does already."""
+        absence = self.absence_for(key.client_id)
         async with self._database.autocommit() as connection:
-            claimed = await store.claim(connection, caller, key.id, lease=LEASE, revision=key.revision)
+            claimed = await store.claim(
+                connection, caller, key.id, lease=LEASE, releases=absence is None, revision=key.revision
+            )
         if claimed is None:
             return key
-        errand = Errand(claimed.key, claimed.seals, caller=caller)
+        errand = Errand(claimed.key, claimed.seals, caller=caller, absence=absence)
         return await _result_of(self.work.start(self.converge(errand, timeout)), timeout) or claimed.key
 
     async def converge(
@@ -182,11 +149,7 @@ class Convergence:
             self._attempts.note(key, outcome)
             if outcome.permissions is not None:
                 await self.keep_permissions(key, outcome.permissions)
-            now = await self._results.write(_result(key, outcome), urgent=errand.urgent)
-            if now is None and key.wanted and outcome.ok:
-                await self._doubt_removal(key)
-        self._watchers.tell(key.id)
-        return now
+            return await self._store(errand, outcome)
 
     async def keep_permissions(self, key: ApiKey, permissions: Permissions) -> ApiKey | None:
         """Store what an exchange lets these very credentials do."""
@@ -197,6 +160,15 @@ class Convergence:
     def absence(self) -> Outcome | None:
         """What was heard of the bridge, where it is known to be away."""
         return self._bridge.absence
+
+    @property
+    def away_for_some(self) -> bool:
+        """Whether it is known to be away for some accounts at least."""
+        return self._bridge.away_for_some
+
+    def absence_for(self, client_id: UUID) -> Outcome | None:
+        """The same for one client's account, asked with the claim of a key: None means that it is then to be sent."""
+        return self._bridge.refusal(account_name_of(client_id))
 
     def tell(self, *key_ids: UUID) -> None:
         """Nothing that the bridge should hold has changed, but something that watchers see."""
@@ -221,11 +193,6 @@ class Convergence:
         """The key was stored: whatever fails from here on, its caller is told so and no more."""
         key = errand.key
         try:
-            if key.wanted and errand.credentials is None:
-                seals = await store.read_seals(self._database.reads, key)
-                if seals is None:  # it was changed by somebody else, who takes it to the bridge
-                    return key
-                errand = replace(errand, seals=seals)
             return await self.converge(errand, wait) or key
         except KeybridgeError as error:
             _log.warning("the outcome of an attempt was lost", api_key_id=str(key.id), reason=error.reason)
@@ -256,7 +223,7 @@ class Convergence:
             # Another key has its connector by now, so it is gone; or it has changed, and this says nothing of it.
             return errand, refused if key.wanted else Outcome()
         async with self._database.autocommit() as connection:
-            claimed = await store.claim(connection, errand.caller, key.id, lease=LEASE)
+            claimed = await store.claim(connection, errand.caller, key.id, lease=LEASE, releases=True)
         if claimed is None:
             return errand, refused
         self._attempts.note(key, refused)
@@ -266,13 +233,43 @@ class Convergence:
         with self._claims.held(renewed.key):
             return renewed, await self._ask(renewed, wait)
 
+    async def _store(self, errand: Errand, outcome: Outcome) -> ApiKey | None:
+        """Write what came of it. Where that fails nobody knows whether it is written, or the key has changed."""
+        key = errand.key
+        now: ApiKey | None = None
+        lost: KeybridgeError | None = None
+        try:
+            now = await self._results.write(result_of(key, outcome), urgent=errand.urgent)
+        except KeybridgeError as error:
+            lost = error
+        self._watchers.tell(key.id)
+        if now is None and key.wanted and outcome.ok:
+            self.work.start(self._doubt_removal(key))
+        if lost is not None:
+            raise lost
+        return now
+
     async def _doubt_removal(self, key: ApiKey) -> None:
         """The key was changed while its push was on the way. If it was removed, that was perhaps from another run of
         the bridge than the one that has taken the push, so that it is to be removed again.
+
+        Nobody else knows of it, so a database that is away is asked again.
         """
-        async with self._database.autocommit() as connection:
-            if await store.doubt_removal(connection, key):
-                self.due.set()
+        while True:
+            try:
+                async with self._database.autocommit() as connection:
+                    due = await store.doubt_removal(connection, key)
+            except KeybridgeError as error:
+                _log.warning(
+                    "a removal can't be made due again, and is later",
+                    api_key_id=str(key.id),
+                    reason=error.reason,
+                )
+                await asyncio.sleep(_TRY_AGAIN.total_seconds())
+            else:
+                if due:
+                    self.due.set()
+                return
 
     async def _renewed(self, key: ApiKey) -> bool:
         async def work(connection: Connection) -> bool:
@@ -299,19 +296,3 @@ async def _result_of(task: "asyncio.Task[T]", patience: timedelta) -> T | None:
     """What a task comes to, if it does so in time; it goes on without whoever waits for it."""
     done, _ = await asyncio.wait({task}, timeout=patience.total_seconds())
     return task.result() if done else None
-
-
-def _result(key: ApiKey, outcome: Outcome) -> Result:
-    if outcome.ok or (outcome.missing and not key.wanted):
-        state = BridgeState.CONFIGURED if key.wanted else BridgeState.REMOVED
-        return Result(key, state, instance_id=outcome.instance_id or None)
-    if outcome.permanent and key.wanted:
-        return Result(key, BridgeState.FAILED, outcome.reason)
-    state = BridgeState.PENDING if key.wanted else BridgeState.REMOVING
-    return Result(key, state, outcome.reason, again_in=outcome.retry_after or backoff(key.attempt_count))
-
-
-def backoff(attempts: int) -> timedelta:
-    """How long to wait after so many attempts: exponential, capped, with full jitter, so that nobody comes at once."""
-    longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(attempts, 16))
-    return timedelta(seconds=random.uniform(0, longest.total_seconds()))  # noqa: S311 - spreads load, guards nothing

@@ -10,9 +10,14 @@ from datetime import timedelta
 from time import monotonic
 from typing import Never
 
+from keyservice.bridge_records import Outcome
 from keyservice.claims import LEASE
-from keyservice.convergence import Convergence, Errand
+from keyservice.convergence import Convergence
+from keyservice.errands import Errand
+from keyservice.records import ApiKey
+from keyservice.store import audit
 from keyservice.store import convergence as store
+from keyservice.store.convergence import CONVERGENCE
 from servicekit import logs
 from servicekit.database.engine import Database
 from servicekit.errors import KeybridgeError
@@ -66,15 +71,38 @@ class ConvergenceLoop:
             absence, room = None, 1
         if absence is None:
             self._tried_at = now
-        async with self._database.autocommit() as connection:
-            claimed = await store.claim_due(connection, limit=room, lease=LEASE, releases=absence is None)
-        self._more = len(claimed) == room
-        for each in claimed:
+        if absence is None and self._convergence.away_for_some:
+            errands = await self._claim_each(room)
+        else:
+            errands = await self._claim(room, absence)
+        self._more = len(errands) == room
+        for errand in errands:
             self._asking += 1
             self._begun += 1
-            errand = Errand(each.key, each.seals, urgent=False, absence=absence)
             self._convergence.work.start(self._take(errand))
-        return len(claimed)
+        return len(errands)
+
+    async def _claim_each(self, room: int) -> list[Errand]:
+        """Where the bridge is away for some accounts only, what is sent of the others alone is on record."""
+        async with self._database.transaction() as connection:
+            claimed = await store.claim_due(connection, limit=room, lease=LEASE, releases=False)
+            errands = [
+                Errand(each.key, each.seals, urgent=False, absence=self._absence_for(each.key))
+                for each in claimed
+            ]
+            sent = [errand.key for errand in errands if errand.absence is None]
+            await audit.record_releases(connection, CONVERGENCE, sent)
+        return errands
+
+    def _absence_for(self, key: ApiKey) -> Outcome | None:
+        """Removals release nothing, and find out for themselves."""
+        return self._convergence.absence_for(key.client_id) if key.wanted else None
+
+    async def _claim(self, room: int, absence: Outcome | None) -> list[Errand]:
+        """All of it to be sent, or nothing."""
+        async with self._database.autocommit() as connection:
+            claimed = await store.claim_due(connection, limit=room, lease=LEASE, releases=absence is None)
+        return [Errand(each.key, each.seals, urgent=False, absence=absence) for each in claimed]
 
     async def _take(self, errand: Errand) -> None:
         try:

@@ -7,10 +7,12 @@ whether a request is a repetition are decided by the database's constraints, nev
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
+from keyservice.bridge_records import Outcome
 from keyservice.claims import LEASE
-from keyservice.convergence import Convergence, Tried, Within
+from keyservice.convergence import Convergence
 from keyservice.credentials import columns, hint
 from keyservice.enums import Environment
+from keyservice.errands import Tried, Within
 from keyservice.fingerprints import fingerprint_of
 from keyservice.keyring import Keyring
 from keyservice.records import ApiKey, AuditEvent, Caller, Client
@@ -82,12 +84,18 @@ class Custody:
         secrets = self._sealed(order.exchange, order.credentials, order.client_id, key_id, version=1)
         new = NewKey(key_id, order.client_id, order.exchange, order.label, order.environment, secrets)
         wanted = claim(self._keyring, caller, repetition)
+        absence = self._convergence.absence_for(order.client_id)
         async with self._database.autocommit() as connection:
-            added = await additions.add(connection, new, caller, wanted, LEASE)
+            added = await additions.add(connection, new, caller, wanted, LEASE, releases=absence is None)
             first = await requests.first_result(connection, wanted) if wanted and not added else None
         if added:
             return await self._convergence.at_once(
-                caller, added, within, credentials=order.credentials, verify=order.verify
+                caller,
+                added,
+                within,
+                credentials=order.credentials,
+                verify=order.verify,
+                absence=absence,
             )
         if first:
             return Tried(await self.get(caller, first))
@@ -114,9 +122,9 @@ class Custody:
             if rotated is None:
                 raise Aborted("The key was changed by someone else at the same time; try again.")
             await audit.record(connection, caller, "RotateApiKey", client_id=key.client_id, api_key_id=key_id)
-            await audit.record_release(connection, caller, rotated)
+            absence = await self._release(connection, caller, rotated)
         return await self._convergence.at_once(
-            caller, rotated, within, credentials=credentials, verify=order.verify
+            caller, rotated, within, credentials=credentials, verify=order.verify, absence=absence
         )
 
     async def get(self, caller: Caller, key_id: UUID) -> ApiKey:
@@ -134,21 +142,24 @@ class Custody:
         async with self._database.transaction() as connection:
             _, key = await _lock(connection, key_id, caller)
             _refuse_deleted(key)
-            before = key
+            before, seals, absence = key, None, None
             if changes.label is not None and changes.label != key.label:
                 key = await api_keys.rename(connection, key_id, changes.label)
             if changes.disabled is not None and changes.disabled != key.disabled:
-                key = await api_keys.set_disabled(connection, key_id, disabled=changes.disabled, lease=LEASE)
+                changed = await api_keys.set_disabled(
+                    connection, key_id, disabled=changes.disabled, lease=LEASE
+                )
+                key, seals = changed.key, changed.seals
             if key is not before:
                 await audit.record(
                     connection, caller, "UpdateApiKey", client_id=key.client_id, api_key_id=key_id
                 )
             if key.revision != before.revision:
-                await audit.record_release(connection, caller, key)
+                absence = await self._release(connection, caller, key)
         if key.revision == before.revision:
             self._convergence.tell(key_id)
             return key
-        return (await self._convergence.at_once(caller, key, within)).key
+        return (await self._convergence.at_once(caller, key, within, seals=seals, absence=absence)).key
 
     async def delete(self, caller: Caller, key_id: UUID, within: Within = None) -> ApiKey:
         """Delete softly: the label and the api key are free again. Deleting a deleted key changes nothing."""
@@ -175,17 +186,27 @@ class Custody:
                 raise FailedPrecondition(
                     "The client of this key is deleted; bring the client back first.", reason="CLIENT_DELETED"
                 )
-            key = await api_keys.undelete(connection, key_id, lease=LEASE)
+            back = await api_keys.undelete(connection, key_id, lease=LEASE)
             await audit.record(
                 connection, caller, "UndeleteApiKey", client_id=key.client_id, api_key_id=key_id
             )
-            await audit.record_release(connection, caller, key)
-        return (await self._convergence.at_once(caller, key, within)).key
+            absence = await self._release(connection, caller, back.key)
+        tried = await self._convergence.at_once(caller, back.key, within, seals=back.seals, absence=absence)
+        return tried.key
 
     async def audit_events(
         self, caller: Caller, *, client_id: UUID | None, after: Position | None, size: int
     ) -> Page[AuditEvent]:
         return await audit.page(self._database.reads, caller, client_id=client_id, after=after, size=size)
+
+    async def _release(self, connection: Connection, caller: Caller, key: ApiKey) -> Outcome | None:
+        """Put on record that a changed key's credentials go to the bridge; or say why they do not, where it is known
+        to be away for this key.
+        """
+        absence = self._convergence.absence_for(key.client_id) if key.wanted else None
+        if absence is None:
+            await audit.record_releases(connection, caller, [key])
+        return absence
 
     def _require_complete(self, exchange: str, credentials: Credentials) -> None:
         """Only the row of a key says which exchange it is for."""

@@ -89,6 +89,11 @@ class ApiKey:
         return self.bridge_state in (BridgeState.PENDING, BridgeState.REMOVING)
 
     @property
+    def unanswered(self) -> bool:
+        """Whether it is on its way to the bridge, or about to be, and nothing has come of that yet."""
+        return self.waits_for_bridge and self.bridge_reason is None
+
+    @property
     def warning(self) -> str:
         """What went wrong on its way to the bridge, or has not happened yet; empty when there is nothing."""
         retry_at = self.next_attempt_at

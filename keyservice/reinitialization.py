@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from keyservice.convergence import Convergence, Tried, Within
+from keyservice.convergence import Convergence
 from keyservice.custody import require_in_use
 from keyservice.deadlines import time_for_bridge
 from keyservice.ending import Ending
+from keyservice.errands import Tried, Within
 from keyservice.records import ApiKey, Caller
 from keyservice.store import api_keys, audit, due_rows
 from servicekit.database.engine import Database
@@ -55,13 +56,13 @@ class Reinitialization:
         tried = await self._convergence.retry(caller, key, within)
         if tried is not None:
             return tried
+        key = require_in_use(await api_keys.get(self._database.reads, key_id, caller))
         patience = time_for_bridge(self._convergence.inline_wait, within)
         until = asyncio.get_running_loop().time() + patience.total_seconds()
-        while asyncio.get_running_loop().time() < until:
-            if found := await due_rows.tried(self._database.reads, [key_id]):
-                return Tried(found[0])
+        while key.unanswered and asyncio.get_running_loop().time() < until:
             await asyncio.sleep(_LOOK.total_seconds())
-        return Tried(require_in_use(await api_keys.get(self._database.reads, key_id, caller)))
+            key = require_in_use(await api_keys.get(self._database.reads, key_id, caller))
+        return Tried(key)
 
     async def many(self, caller: Caller, wanted: Selection) -> AsyncGenerator[Progress, None]:
         """Make all of them due, which the loops of all replicas then work off, and tell of each that was tried.

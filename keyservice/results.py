@@ -1,17 +1,41 @@
-"""What came of attempts at the bridge, on its way into the rows: as many in one statement as have come meanwhile."""
+"""What came of attempts at the bridge, on its way into the rows: as many in one statement as have come meanwhile.
+
+A row that somebody holds keeps only its own outcome waiting: what could not be written with the others follows alone.
+"""
 
 import asyncio
+import random
+from collections.abc import Mapping
 from contextlib import suppress
+from datetime import timedelta
+from typing import Final, TypeAlias
 from uuid import UUID
 
+from keyservice.bridge_records import Outcome
+from keyservice.enums import BridgeState
 from keyservice.records import ApiKey
 from keyservice.store import convergence as store
 from keyservice.store.convergence import Result
 from servicekit.database.engine import Database
-from servicekit.errors import KeybridgeError
 
-_MOST = 500
-_MOMENT = 0.02
+_MOST: Final = 500
+_MOMENT: Final = 0.02
+_FIRST_PAUSE = timedelta(seconds=1)
+_LONGEST_PAUSE = timedelta(seconds=60)
+# So many connections at most wait for rows that somebody holds.
+_MOST_ALONE: Final = 4
+
+Written: TypeAlias = Mapping[UUID, ApiKey]
+
+
+class _Batch:
+    """Outcomes that go together."""
+
+    def __init__(self) -> None:
+        self.results: list[Result] = []
+        self.complete = asyncio.Event()
+        """Set when it is not to wait for more."""
+        self.written: asyncio.Task[Written]
 
 
 class Results:
@@ -19,60 +43,60 @@ class Results:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._waiting: list[tuple[Result, asyncio.Future[ApiKey | None]]] = []
-        self._writer: asyncio.Task[None] | None = None
-        self._hurry = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._gathering: _Batch | None = None
+        self._alone = asyncio.Semaphore(_MOST_ALONE)
 
     async def write(self, result: Result, *, urgent: bool) -> ApiKey | None:
         """The key as it is now; None if it has changed since it was claimed, so that the result says nothing.
 
         What is not urgent waits a moment for more of its kind.
         """
-        written: asyncio.Future[ApiKey | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((result, written))
-        if urgent:
-            self._hurry.set()
-        if self._writer is None:
-            self._writer = asyncio.create_task(self._write_all())
-        return await written
+        batch = self._batch()
+        batch.results.append(result)
+        if urgent or len(batch.results) == _MOST:
+            batch.complete.set()
+        # Whoever goes away while he waits does not take along what others wait for.
+        now = (await asyncio.shield(batch.written)).get(result.key.id)
+        if now is None:
+            # Somebody held the row just then, or it has changed.
+            async with self._alone, self._database.autocommit() as connection:
+                now = (await store.write(connection, [result], skips=False)).get(result.key.id)
+        if now is not None and now.revision != result.key.revision:
+            return None  # what another result of the batch says of a later revision
+        return now
 
-    async def _write_all(self) -> None:
-        try:
-            while self._waiting:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_MOMENT):
-                        await self._hurry.wait()
-                self._hurry.clear()
-                batch = self._waiting[:_MOST]
-                await self._write(batch)
-                del self._waiting[: len(batch)]
-        finally:
-            self._writer = None
-            # None is left, unless something happened that nobody foresaw: then nobody is to wait for ever.
-            for _, written in self._waiting:
-                written.cancel()
-            self._waiting.clear()
+    def _batch(self) -> _Batch:
+        """The one that the next outcome belongs to."""
+        batch = self._gathering
+        if batch is None or len(batch.results) == _MOST:
+            batch = self._gathering = _Batch()
+            batch.written = asyncio.create_task(self._write(batch))
+        return batch
 
-    async def _write(self, batch: list[tuple[Result, asyncio.Future[ApiKey | None]]]) -> None:
-        now: dict[UUID, ApiKey] = {}
-        failure: KeybridgeError | None = None
-        try:
+    async def _write(self, batch: _Batch) -> Written:
+        async with self._turn:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_MOMENT):
+                    await batch.complete.wait()
+            if self._gathering is batch:
+                self._gathering = None
             async with self._database.autocommit() as connection:
-                now |= await store.write(connection, [result for result, _ in batch])
-                if len(batch) > 1:
-                    for result, _ in batch:
-                        # Somebody held it just then, or it has changed: alone it can be waited for.
-                        if result.key.id not in now:
-                            now |= await store.write(connection, [result])
-        except KeybridgeError as error:
-            failure = error
-        for result, written in batch:
-            if written.done():  # whoever waited for it was cancelled
-                continue
-            key = now.get(result.key.id)
-            if key is not None and key.revision != result.key.revision:
-                key = None  # what another result of the batch says of a later revision
-            if key is None and failure is not None:
-                written.set_exception(failure)
-            else:
-                written.set_result(key)
+                return await store.write(connection, batch.results, skips=True)
+
+
+def result_of(key: ApiKey, outcome: Outcome) -> Result:
+    """What an attempt means for the row, and when to try again where nobody has to act before."""
+    if outcome.ok or (outcome.missing and not key.wanted):
+        state = BridgeState.CONFIGURED if key.wanted else BridgeState.REMOVED
+        return Result(key, state, instance_id=outcome.instance_id or None)
+    if outcome.permanent and key.wanted:
+        return Result(key, BridgeState.FAILED, outcome.reason)
+    state = BridgeState.PENDING if key.wanted else BridgeState.REMOVING
+    return Result(key, state, outcome.reason, again_in=outcome.retry_after or backoff(key.attempt_count))
+
+
+def backoff(attempts: int) -> timedelta:
+    """How long to wait after so many attempts: exponential, capped, with full jitter, so that nobody comes at once."""
+    longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(attempts, 16))
+    return timedelta(seconds=random.uniform(0, longest.total_seconds()))  # noqa: S311 - spreads load, guards nothing

@@ -8,10 +8,11 @@ from uuid import UUID
 from keyservice import warnings
 from keyservice.bridge import Bridge
 from keyservice.bridge_records import Connector, Outcome, Permissions
-from keyservice.convergence import Convergence, Within
+from keyservice.convergence import Convergence
 from keyservice.custody import require_in_use
 from keyservice.deadlines import time_for_bridge
 from keyservice.enums import BridgeReason, Permission
+from keyservice.errands import Within
 from keyservice.records import ApiKey, Caller
 from keyservice.store import api_keys, audit
 from servicekit.database.engine import Database
@@ -65,7 +66,12 @@ class Verification:
         outcome = await self._ask(key, until)
         if outcome.missing:
             key = await self._convergence.repair(caller, key, timeout=self._time(until))
-            outcome = await self._ask(key, until) if key.configured else outcome
+            if key.configured:
+                outcome = await self._ask(key, until)
+            elif key.bridge_reason is not None:
+                outcome = Outcome(
+                    key.bridge_reason
+                )  # why it can't be taken there says more than that it is not there
         if outcome.reason is not None or outcome.permissions is None:
             raise _refused(outcome)
         kept = await self._convergence.keep_permissions(key, outcome.permissions)

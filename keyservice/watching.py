@@ -97,11 +97,13 @@ class Watching:
             try:
                 async with listening(self._options, CHANNEL, self._hear) as connection:
                     self._begin(lost_at)
+                    lost_at = None
                     await self._while_wanted(connection)
             except KeybridgeError as error:
                 _log.warning("changes can't be heard", reason=error.reason)
                 await asyncio.sleep(_PAUSE.total_seconds())
-            lost_at = datetime.now(UTC) - LOOK_BACK - self._patience
+            # The first loss counts, however often it is tried in vain to hear again; who comes from now on has to wait.
+            lost_at = (lost_at or datetime.now(UTC) - LOOK_BACK - self._patience) if self._watchers else None
             self._heard.clear()
 
     async def __aenter__(self) -> Self:

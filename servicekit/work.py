@@ -29,11 +29,13 @@ class Work:
         await self.end()
 
     async def end(self) -> None:
-        """Wait for what was begun, and cancel what takes longer."""
-        if not self._tasks:
-            return
-        _, late = await asyncio.wait(self._tasks, timeout=self._patience)
-        for task in late:
-            task.cancel()
-        if late:
+        """Wait for what was begun, and for what that begins itself; cancel what takes longer."""
+        try:
+            async with asyncio.timeout(self._patience):
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
+        except TimeoutError:
+            late = set(self._tasks)
+            for task in late:
+                task.cancel()
             await asyncio.wait(late)

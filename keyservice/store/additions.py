@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Interval, Select, bindparam, insert, select
+from sqlalchemy import Boolean, Interval, Select, bindparam, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from keyservice import models
@@ -48,15 +48,22 @@ class NewKey:
 
 
 async def add(
-    connection: AsyncConnection, new: NewKey, caller: Caller, claim: Claim | None, lease: timedelta
+    connection: AsyncConnection,
+    new: NewKey,
+    caller: Caller,
+    claim: Claim | None,
+    lease: timedelta,
+    *,
+    releases: bool,
 ) -> ApiKey | None:
     """The key, its request id and its audit events in one statement: all of them, or none, when the client is not
-    there or the request id was used before. For the time of the ``lease`` its adder takes the key to the bridge.
+    there or the request id was used before. For the time of the ``lease`` its adder takes the key to the bridge, which
+    must not get the credentials if this is not said to be what ``releases`` them.
 
     The client's row is locked against a concurrent DeleteClient, which would otherwise leave a live key behind.
     """
     values = new.values() | scope.parameters(caller)
-    values |= audit.by(caller) | {"lease": lease}
+    values |= audit.by(caller) | {"lease": lease, "releases": releases}
     if claim is not None:
         values |= requests.parameters(claim)
     statement = _addition(limited=caller.limited, claimed=claim is not None)
@@ -81,4 +88,6 @@ def _addition(*, limited: bool, claimed: bool) -> Select[*tuple[Any, ...]]:
     # Here, too, defaults are left to the table: the fewer parameters, the faster.
     filled = insert(_table).from_select([*given, *mark], row, include_defaults=False)
     added = filled.returning(*COLUMNS).cte("added")
-    return select(added).add_cte(audit.addition(added, given["key_id"]))
+    return select(added).add_cte(
+        audit.addition(added, given["key_id"], releases=bindparam("releases", type_=Boolean))
+    )

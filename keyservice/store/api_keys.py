@@ -1,9 +1,9 @@
 """The table of API keys: reading what may be shown of them, and each change of what should be true.
 
-Each of those changes draws a new revision. The sealed columns are read by ``sealed`` only.
+Each of those changes draws a new revision. What is sealed comes only with what is claimed for the bridge.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from functools import cache
@@ -34,6 +34,7 @@ from keyservice.enums import BridgeReason, BridgeState
 from keyservice.records import ApiKey, Caller
 from keyservice.store import audit, scope
 from keyservice.store.leases import claimed, due
+from keyservice.store.seals import SEALED, Claimed, seals
 from servicekit.database.reads import Prepared, Reads
 
 _table = models.ExchangeApiKey
@@ -114,11 +115,11 @@ async def rename(connection: AsyncConnection, key_id: UUID, label: str) -> ApiKe
 
 async def set_disabled(
     connection: AsyncConnection, key_id: UUID, *, disabled: bool, lease: timedelta | None = None
-) -> ApiKey:
+) -> Claimed:
     mark = claimed(lease)
     change = _changed(BridgeState.REMOVING, mark) if disabled else _back(mark, disabled=false())
-    statement = change.where(_table.id == key_id).values(disabled=disabled).returning(*COLUMNS)
-    return record((await connection.execute(statement)).one())
+    statement = change.where(_table.id == key_id).values(disabled=disabled).returning(*COLUMNS, *SEALED)
+    return claimed_record((await connection.execute(statement)).one())
 
 
 async def delete(
@@ -134,9 +135,9 @@ async def delete(
     return record((await connection.execute(statement)).one())
 
 
-async def undelete(connection: AsyncConnection, key_id: UUID, *, lease: timedelta | None = None) -> ApiKey:
-    statement = _back(claimed(lease)).where(_table.id == key_id).values(_UNDELETED).returning(*COLUMNS)
-    return record((await connection.execute(statement)).one())
+async def undelete(connection: AsyncConnection, key_id: UUID, *, lease: timedelta | None = None) -> Claimed:
+    statement = _back(claimed(lease)).where(_table.id == key_id).values(_UNDELETED)
+    return claimed_record((await connection.execute(statement.returning(*COLUMNS, *SEALED))).one())
 
 
 async def delete_of_client(connection: AsyncConnection, client_id: UUID, *, erase: bool) -> list[UUID]:
@@ -239,3 +240,9 @@ def _prepared_by_id(*, limited: bool) -> Prepared:
 def record(row: Row[*tuple[Any, ...]]) -> ApiKey:
     """What may be shown of a key, from a row of ``COLUMNS``."""
     return ApiKey(*row)
+
+
+def claimed_record(row: Sequence[Any]) -> Claimed:
+    """The same with what is sealed, from a row of ``COLUMNS`` and then ``SEALED``."""
+    count = len(COLUMNS)
+    return Claimed(ApiKey(*row[:count]), seals(row[count:]))

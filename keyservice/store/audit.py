@@ -11,7 +11,9 @@ from sqlalchemy import (
     Insert,
     Row,
     Select,
+    Uuid,
     and_,
+    any_,
     bindparam,
     func,
     insert,
@@ -21,7 +23,7 @@ from sqlalchemy import (
     true,
     union_all,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
@@ -97,10 +99,12 @@ def housekeeping(done: CTE, action: str) -> CTE:
     return insert(_table).from_select(columns, row, include_defaults=False).cte("events")
 
 
-async def record_release(connection: AsyncConnection, caller: Caller, key: ApiKey) -> None:
-    """That a changed key's credentials go to the bridge, if it is one that belongs there and has any."""
-    row = _release(_keys.c).where(_keys.c.id == key.id, _keys.c.revision == key.revision)
-    await connection.execute(_insert_each(row), by(caller))
+async def record_releases(connection: AsyncConnection, caller: Caller, keys: Sequence[ApiKey]) -> None:
+    """That the credentials of keys which the unit of work has claimed go to the bridge, if they belong there and have
+    any.
+    """
+    ids = literal([key.id for key in keys], ARRAY(Uuid))
+    await connection.execute(_insert_each(_release(_keys.c).where(_keys.c.id == any_(ids))), by(caller))
 
 
 def release(claimed: CTE) -> CTE:
@@ -108,11 +112,11 @@ def release(claimed: CTE) -> CTE:
     return _insert_each(_release(claimed.c)).cte("releases")
 
 
-def addition(added: CTE, key_id: ColumnElement[Any]) -> CTE:
-    """Inside the statement that adds a key: that it was added, and that its credentials go to the bridge."""
+def addition(added: CTE, key_id: ColumnElement[Any], *, releases: ColumnElement[bool]) -> CTE:
+    """Inside the statement that adds a key: that it was added, and that its credentials go to the bridge, if so."""
     told = [
         (literal("AddApiKey"), literal_column("'{}'::jsonb", JSONB), true()),
-        (literal(RELEASE), _revision(added.c), key_id.is_not(None)),
+        (literal(RELEASE), _revision(added.c), and_(key_id.is_not(None), releases)),
     ]
     rows = [
         select(_NAME, action, _REQUEST_ID, added.c.client_id, added.c.id, details).where(so)

@@ -22,9 +22,9 @@ WAITS: Final[ColumnElement[bool]] = literal_column(
 CONFIGURED: Final[ColumnElement[bool]] = literal_column(
     "exchange_api_keys.bridge_state = 'configured'", Boolean
 )
-UNDER_WAY = and_(
-    WAITS, _table.bridge_reason.is_(None), _table.attempt_count > 0, _table.next_attempt_at > CLOCK
-)
+# Whoever makes it due anew counts from nothing, and so ends the claim of whoever is at work on it.
+CLAIMED = and_(WAITS, _table.bridge_reason.is_(None), _table.attempt_count > 0)
+UNDER_WAY = and_(CLAIMED, _table.next_attempt_at > CLOCK)
 WANTED = and_(~_table.is_deleted, ~_table.disabled)
 # What nobody has acknowledged, and is to be taken to the bridge now.
 AFRESH: Final[dict[str, Any]] = {

@@ -1,11 +1,11 @@
 """The table of API keys as convergence sees it: who may take which revision to the bridge, and what came of it.
 
-What is written of many keys at once skips rows that somebody holds, so that it is never part of a deadlock; those
-are then written one by one.
+What is written of many keys at once skips rows that somebody holds, so that it is never part of a deadlock, and so
+that nobody waits for what is not his; those are then written one by one.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
@@ -36,36 +36,17 @@ from sqlalchemy.types import TypeEngine
 
 from keyservice import models
 from keyservice.bridge_records import Permissions
-from keyservice.credentials import FIELDS
 from keyservice.enums import BridgeReason, BridgeState
 from keyservice.records import ApiKey, Caller
 from keyservice.store import audit
-from keyservice.store.api_keys import COLUMNS, record
-from keyservice.store.bridge_states import AFRESH, CLOCK, UNCHANGED, UNDER_WAY, WAITS, WANTED
+from keyservice.store.api_keys import COLUMNS, claimed_record, record
+from keyservice.store.bridge_states import AFRESH, CLAIMED, CLOCK, UNCHANGED, UNDER_WAY, WAITS, WANTED
 from keyservice.store.leases import due, taken
-from servicekit.database.reads import Prepared, Reads
+from keyservice.store.seals import SEALED, Claimed
 
 _table = models.ExchangeApiKey
 CONVERGENCE: Final = Caller("convergence")
 """On whose behalf it is that keys go to the bridge for which nobody waits."""
-
-_sealed = (_table.key_id, *(getattr(_table, name) for name in FIELDS))
-
-
-@dataclass(frozen=True, slots=True)
-class Seals:
-    """A key's credentials as they are stored."""
-
-    key_id: str | None
-    by_column: Mapping[str, str | None] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """A key whose present revision is the holder's to take to the bridge, until its ``next_attempt_at``."""
-
-    key: ApiKey
-    seals: Seals
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +76,7 @@ async def claim_due(
     """
     values = {"most": limit, "lease": lease} | audit.by(CONVERGENCE)
     rows = await connection.execute(_due_claim(releases=releases), values)
-    return [_claimed(tuple(row)) for row in rows]
+    return [claimed_record(row) for row in rows]
 
 
 async def claim(
@@ -104,21 +85,20 @@ async def claim(
     key_id: UUID,
     *,
     lease: timedelta,
+    releases: bool,
     revision: int | None = None,
 ) -> Claimed | None:
-    """One row whatever it waits for, unless it is under way or has another revision by now; that its credentials go
-    to the bridge is on record with it.
-    """
+    """One row whatever it waits for, unless it is under way or has another revision by now; with the same record."""
     statement = (
         update(_table).where(_table.id == key_id, ~UNDER_WAY).values(AFRESH | taken(lease) | UNCHANGED)
     )
     statement = statement.values(bridge_state=case((WANTED, BridgeState.PENDING), else_=BridgeState.REMOVING))
     if revision is not None:
         statement = statement.where(_table.revision == revision)
-    claimed = statement.returning(*COLUMNS, *_sealed).cte("claimed")
-    query = select(claimed).add_cte(audit.release(claimed))
+    claimed = statement.returning(*COLUMNS, *SEALED).cte("claimed")
+    query = select(claimed).add_cte(audit.release(claimed)) if releases else select(claimed)
     row = (await connection.execute(query, audit.by(caller))).one_or_none()
-    return _claimed(tuple(row)) if row else None
+    return claimed_record(row) if row else None
 
 
 async def prolong(
@@ -136,7 +116,7 @@ async def prolong(
     held = (
         select(_table.id)
         .join(given, and_(_table.id == given.c.id, _table.last_attempt_at == given.c.at))
-        .where(WAITS, _table.bridge_reason.is_(None))
+        .where(CLAIMED)
         .with_for_update(of=_table, skip_locked=True)
         .cte("held")
     )
@@ -144,16 +124,11 @@ async def prolong(
     await connection.execute(statement.values(next_attempt_at=CLOCK + literal(lease, Interval), **UNCHANGED))
 
 
-async def read_seals(reads: Reads, key: ApiKey) -> Seals | None:
-    """What is sealed of a key at the revision that it has here; None if it has another one by now."""
-    row = await reads.first(_prepared_seals(), {"id": key.id, "revision": key.revision})
-    return _seals(row) if row else None
-
-
-async def write(connection: AsyncConnection, results: Sequence[Result]) -> dict[UUID, ApiKey]:
+async def write(connection: AsyncConnection, results: Sequence[Result], *, skips: bool) -> dict[UUID, ApiKey]:
     """Put the outcomes into the rows that still have the revision they are of; says how those are now.
 
-    A refusal counts only for whoever holds the claim, an acknowledgement for anybody: the bridge has the key.
+    It ``skips`` rows that somebody holds, or waits for them. A refusal counts only for whoever holds the claim, an
+    acknowledgement for anybody: the bridge has the key.
     """
     parameters = {
         "ids": [result.key.id for result in results],
@@ -164,7 +139,6 @@ async def write(connection: AsyncConnection, results: Sequence[Result]) -> dict[
         "instances": [result.instance_id for result in results],
         "pauses": [result.again_in for result in results],
     }
-    skips = len(results) > 1
     rows = await connection.execute(_writing(skips=skips), parameters)
     return {key.id: key for key in map(record, rows)}
 
@@ -248,18 +222,10 @@ def _due_claim(*, releases: bool) -> Select[*tuple[Any, ...]]:
         update(_table)
         .where(_table.id == waiting.c.id)
         .values(values | {"bridge_reason": None, "attempt_count": _table.attempt_count + 1})
-        .returning(*COLUMNS, *_sealed)
+        .returning(*COLUMNS, *SEALED)
         .cte("claimed")
     )
     return select(claimed).add_cte(audit.release(claimed)) if releases else select(claimed)
-
-
-@cache
-def _prepared_seals() -> Prepared:
-    statement: Select[*tuple[Any, ...]] = select(*_sealed).where(
-        _table.id == bindparam("id"), _table.revision == bindparam("revision")
-    )
-    return Prepared(statement)
 
 
 @cache
@@ -282,7 +248,7 @@ def _writing(*, skips: bool) -> Update:
         .where(
             _table.id == given.ids,
             _table.revision == given.revisions,
-            or_(acknowledged, _table.last_attempt_at == given.claims),
+            or_(acknowledged, and_(CLAIMED, _table.last_attempt_at == given.claims)),
         )
         .with_for_update(of=_table, skip_locked=skips)
         .cte("matching")
@@ -303,13 +269,3 @@ def _writing(*, skips: bool) -> Update:
         )
         .returning(*COLUMNS)
     )
-
-
-def _claimed(row: Sequence[Any]) -> Claimed:
-    count = len(COLUMNS)
-    return Claimed(record(row[:count]), _seals(row[count:]))  # type: ignore[arg-type]
-
-
-def _seals(row: Sequence[Any]) -> Seals:
-    key_id, *sealed = row
-    return Seals(key_id, dict(zip(FIELDS, sealed, strict=True)))

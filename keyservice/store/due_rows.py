@@ -6,6 +6,7 @@ is about to decide it, or leaves it as it was for the next turn.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import BindParameter, Uuid, and_, func, literal, or_, select, update
@@ -70,11 +71,24 @@ async def suspect(connection: AsyncConnection, *, instance_id: str, limit: int) 
     return (await connection.execute(statement)).rowcount
 
 
-async def hurry(connection: AsyncConnection, *, limit: int) -> int:
-    """Make rows due that wait only because the bridge was away; says how many it were."""
+async def clock(connection: Executor) -> datetime:
+    """What time it is by the clock that attempts are dated by."""
+    now: datetime = (await connection.execute(select(CLOCK))).scalar_one()
+    return now
+
+
+async def hurry(connection: AsyncConnection, *, tried_before: datetime, limit: int) -> int:
+    """Make rows due that wait only because the bridge was away when they were tried last, which was before a time;
+    says how many it were.
+    """
     waiting = (
         select(_table.id)
-        .where(WAITS, _table.bridge_reason.in_(_BRIDGE_AWAY), _table.next_attempt_at > CLOCK)
+        .where(
+            WAITS,
+            _table.bridge_reason.in_(_BRIDGE_AWAY),
+            _table.last_attempt_at < tried_before,
+            _table.next_attempt_at > CLOCK,
+        )
         .limit(_written(limit))
         .with_for_update(skip_locked=True)
         .cte("waiting")
@@ -92,7 +106,10 @@ async def make_due(
     exchange: str | None,
     only_unconfigured: bool,
 ) -> list[UUID]:
-    """Make the keys that a filter selects due, but for those that are under way; says which it selected."""
+    """Make the keys that a filter selects due; says which it selected.
+
+    What is under way is left to whoever is at work on it, but counts as the first attempt from now on.
+    """
     mine = scope.visible(_table.client_id, limited=caller.limited)
     query = select(_table.id).where(WANTED, mine).params(scope.parameters(caller))
     if client_id is not None:
@@ -109,7 +126,15 @@ async def make_due(
         .cte("free")
     )
     made = update(_table).where(_table.id == free.c.id).values(AFRESH | UNCHANGED).cte("made")
-    rows = await connection.execute(select(selected.c.id).add_cte(made))
+    begun = (
+        select(_table.id)
+        .where(_table.id.in_(select(selected.c.id)), UNDER_WAY)
+        .with_for_update(skip_locked=True)
+        .cte("begun")
+    )
+    values = {"attempt_count": 1} | UNCHANGED
+    counted = update(_table).where(_table.id == begun.c.id).values(values).cte("counted")
+    rows = await connection.execute(select(selected.c.id).add_cte(made, counted))
     return list(rows.scalars())
 
 

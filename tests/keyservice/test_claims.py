@@ -1,6 +1,7 @@
 """A claim is renewed while its holder is at work, so that it can be short."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -8,6 +9,7 @@ import pytest
 
 from keyservice import claims
 from keyservice.claims import LEASE, Claims
+from keyservice.custody import ApiKeyChanges
 from keyservice.records import ApiKey, Caller
 from keyservice.store import convergence as store
 from keyservice.v1.client_pb2 import Client
@@ -70,6 +72,7 @@ async def test_a_claim_that_is_new_is_left_alone(service: KeyService, claimed: A
         "last_attempt_at = now()",  # somebody else has claimed it
         "bridge_reason = 'bridge_unavailable'",  # what came of it is written
         "bridge_state = 'configured'",
+        "attempt_count = 0",  # it was made due anew, for whoever comes first
     ],
 )
 async def test_a_claim_that_is_over_is_not_renewed(
@@ -81,6 +84,17 @@ async def test_a_claim_that_is_over_is_not_renewed(
     with held.held(claimed):
         await held.renew()
     assert await service.sql("SELECT * FROM exchange_api_keys") == [before]
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_client_that_is_deleted_takes_its_keys_from_whoever_is_at_work_on_them(
+    service: KeyService, client: Client, claimed: ApiKey
+) -> None:
+    held = Claims(service.database)
+    with held.held(claimed):
+        await service.delete_client(client)
+        await held.renew()
+        assert await is_due(service)
 
 
 async def test_a_push_is_claimed_for_as_long_as_it_takes(
@@ -98,3 +112,47 @@ async def test_a_push_is_claimed_for_as_long_as_it_takes(
                 await asyncio.sleep(0.02)
         go_on.set()
         assert (await adding).trading_bridge_configured
+
+
+SOMEBODY = Caller("somebody")
+# What makes a claim, and what the key has to be before.
+CLAIMS: dict[str, tuple[str, Callable[[KeyService, ApiKey], Awaitable[object]]]] = {
+    "enabled": (
+        "disabled = true",
+        lambda service, key: service.custody.update(SOMEBODY, key.id, ApiKeyChanges(disabled=False)),
+    ),
+    "brought back": (
+        "is_deleted = true, deleted_at = now()",
+        lambda service, key: service.custody.undelete(SOMEBODY, key.id),
+    ),
+    "tried again": (
+        "next_attempt_at = now()",
+        lambda service, key: service.convergence.retry(SOMEBODY, key, None),
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CLAIMS)
+async def test_whoever_has_claimed_a_key_needs_no_connection_to_push_it(
+    database_url: DatabaseUrl, bridge: RunningBridge, change: str
+) -> None:
+    """Where all are taken he would wait for longer than his claim lasts, and then push all the same."""
+    before, claims = CLAIMS[change]
+    pushed = asyncio.Event()
+
+    async def takes_the_connection_until_then() -> None:
+        async with service.database.autocommit():
+            await pushed.wait()
+
+    async with running(database_url, bridge_target=bridge.target, pool_size=1) as service:
+        added = await service.add_key(await service.add_client())
+        key = await service.custody.get(SOMEBODY, UUID(added.id))
+        await service.sql(f"UPDATE exchange_api_keys SET {before}")  # noqa: S608 - ours
+        bridge.faults.seen.clear()
+        # They get the only connection in this order, the first one for a single time.
+        claiming = asyncio.ensure_future(claims(service, key))
+        taking = asyncio.create_task(takes_the_connection_until_then())
+        await eventually(lambda: bool(bridge.faults.requests("AddConnector")), "the key is pushed")
+        pushed.set()
+        await asyncio.gather(claiming, taking)
+        assert (await service.custody.get(SOMEBODY, key.id)).configured

@@ -237,14 +237,14 @@ async def test_a_caller_waits_for_one_call_and_not_for_what_a_refusal_brings_alo
     service: KeyService, client: Client, bridge: RunningBridge
 ) -> None:
     async def refuses_after_a_while(*_: object) -> None:
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.6)
         raise FailedPrecondition("no", reason="CREDENTIALS_REJECTED")
 
     key = await service.add_key(client)
     bridge.faults.before["AddConnector"] = refuses_after_a_while
     bridge.faults.before["RemoveConnector"] = hangs
     request = pb.RotateApiKeyRequest(api_key_id=key.id, credentials=new_credentials())
-    answer = await service.stub.RotateApiKey(request, timeout=0.8)
+    answer = await service.stub.RotateApiKey(request, timeout=1.8)
     assert not answer.trading_bridge_configured
     assert "has not answered yet" in answer.trading_bridge_warning
     bridge.faults.clear()

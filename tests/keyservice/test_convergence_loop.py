@@ -4,13 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import Any
 
 import grpc
 import pytest
 from sqlalchemy import text
 
-from bridgeservice.v1 import trading_bridge_pb2 as bridge_pb
 from keyservice import convergence_loop
 from keyservice.bridge_records import Outcome
 from keyservice.convergence import Convergence
@@ -23,7 +21,6 @@ from keyservice.v1.api_key_pb2 import ApiKey
 from keyservice.v1.client_pb2 import Client
 from servicekit.database.url import DatabaseUrl
 from servicekit.errors import FailedPrecondition
-from servicekit.rpc.call import Call
 from tests.support.bridges import RunningBridge, refuses
 from tests.support.key_service import KeyService, key_request, new_credentials, refusal, running
 from tests.support.probe import eventually
@@ -56,10 +53,6 @@ async def holds(bridge: RunningBridge, service: KeyService) -> None:
     async with asyncio.timeout(10):
         while await service.sql(waiting):  # noqa: ASYNC110 - the database has no event of ours
             await asyncio.sleep(0.02)
-
-
-async def progress(service: KeyService, **wanted: Any) -> list[pb.ReinitializeApiKeysResponse]:
-    return [each async for each in service.stub.ReinitializeApiKeys(pb.ReinitializeApiKeysRequest(**wanted))]
 
 
 async def test_what_happened_during_an_outage_is_made_good_when_the_bridge_is_back(
@@ -216,26 +209,6 @@ async def test_the_claim_of_someone_who_died_is_taken_over(
     await holds(bridge, service)
 
 
-async def test_what_a_run_of_the_bridge_takes_that_has_not_heard_of_the_removal_is_removed_again(
-    service: KeyService, client: Client, bridge: RunningBridge
-) -> None:
-    key = await service.add_key(client)
-
-    async def overtaken(_request: Any, _call: Call) -> None:
-        """While the push is on its way the key is deleted, and another run of the bridge acknowledges that."""
-        bridge.faults.clear()
-        bridge.faults.answers["RemoveConnector"] = bridge_pb.RemoveConnectorResponse()
-        deleted = await service.delete_key(key)
-        assert deleted.bridge_status.state == status.BRIDGE_STATE_REMOVED
-        bridge.faults.clear()
-
-    bridge.faults.before["AddConnector"] = overtaken
-    await service.rotate_key(key)
-    await holds(bridge, service)
-    assert not bridge.held()
-    assert (await service.get_key(key)).bridge_status.state == status.BRIDGE_STATE_REMOVED
-
-
 async def test_what_cannot_succeed_is_not_tried_again_until_it_is_asked_for(
     service: KeyService, client: Client, bridge: RunningBridge
 ) -> None:
@@ -254,37 +227,6 @@ async def test_what_cannot_succeed_is_not_tried_again_until_it_is_asked_for(
     assert told.reason == "API_KEY_DELETED"
 
 
-async def test_many_keys_are_taken_to_the_bridge_anew_with_the_progress(
-    service: KeyService, client: Client, bridge: RunningBridge
-) -> None:
-    keys = [await service.add_key(client, label=str(number)) for number in range(5)]
-    await service.add_key(client, exchange="binance")
-    bystander = await service.add_key(await service.add_client())
-    bridge.faults.seen.clear()
-    both = await asyncio.gather(
-        *(progress(service, client_id=client.id, exchange="Kraken") for _ in range(2))
-    )
-    for told in both:
-        assert [(each.total, each.done) for each in told] == [(5, done) for done in range(6)]
-        assert not told[0].HasField("api_key")
-        assert told[-1].configured == 5
-        assert {each.api_key.id for each in told[1:]} == {key.id for key in keys}
-    assert bystander.connector_name not in [
-        each.account_name for each in bridge.faults.requests("AddConnector")
-    ]
-    assert [each.total for each in await progress(service, only_unconfigured=True)] == [0]
-
-
-async def test_progress_is_told_with_the_bridge_away_too(
-    service: KeyService, client: Client, bridge: RunningBridge
-) -> None:
-    await service.add_key(client)
-    await bridge.stop()
-    told = await progress(service)
-    assert (told[-1].done, told[-1].configured) == (1, 0)
-    assert told[-1].api_key.bridge_status.reason == status.BRIDGE_REASON_BRIDGE_UNAVAILABLE
-
-
 async def test_verification_keeps_what_the_exchange_allows(
     service: KeyService, client: Client, bridge: RunningBridge
 ) -> None:
@@ -296,6 +238,16 @@ async def test_verification_keeps_what_the_exchange_allows(
     bridge.faults.before["VerifyConnector"] = refuses(FailedPrecondition("no", reason="CREDENTIALS_REJECTED"))
     told = await refusal(service.stub.VerifyApiKey(pb.VerifyApiKeyRequest(api_key_id=key.id)))
     assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "CREDENTIALS_REJECTED")
+
+
+async def test_who_has_a_key_verified_that_the_bridge_lost_hears_why_it_cannot_be_taken_there(
+    service: KeyService, client: Client, bridge: RunningBridge
+) -> None:
+    key = await service.add_key(client, exchange="paper")
+    await bridge.running.remove(key.connector_name, key.revision, account_name=f"client_{client.id}")
+    bridge.faults.before["AddConnector"] = refuses(FailedPrecondition("no", reason="EXCHANGE_UNSUPPORTED"))
+    told = await refusal(service.stub.VerifyApiKey(pb.VerifyApiKeyRequest(api_key_id=key.id)))
+    assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "EXCHANGE_UNSUPPORTED")
 
 
 async def test_a_watcher_sees_what_is_there_and_then_each_change_whichever_replica_makes_it(

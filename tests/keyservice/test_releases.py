@@ -10,7 +10,7 @@ import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from keyservice.breaker import LOOKS, NO_ACCOUNT, Breaker, Sign
+from keyservice.breaker import LOOKS, NO_ACCOUNT, PAUSE, Breaker, Sign
 from keyservice.bridge_records import Outcome
 from keyservice.convergence_loop import ConvergenceLoop
 from keyservice.enums import BridgeReason
@@ -76,6 +76,24 @@ METHODS: dict[str, Method] = {
     "UndeleteApiKey": _undelete,
     "ReinitializeApiKey": _reinitialize,
 }
+
+# The same where the key is deleted or disabled already.
+ONCE: dict[str, Method] = METHODS | {
+    "UndeleteApiKey": lambda service, key: service.stub.UndeleteApiKey(
+        pb.UndeleteApiKeyRequest(api_key_id=key.id)
+    ),
+    "UpdateApiKey": lambda service, key: _update(service, key, disabled=False),
+}
+
+
+async def key_for(service: KeyService, client: Client, method: str) -> ApiKey:
+    """One for which the method has something to do."""
+    key = await service.add_key(client)
+    if method == "UndeleteApiKey":
+        await service.delete_key(key)
+    if method == "UpdateApiKey":
+        await _update(service, key, disabled=True)
+    return key
 
 
 async def releases(service: KeyService) -> list[tuple[str, str, str, int]]:
@@ -221,22 +239,88 @@ async def test_while_the_bridge_is_known_to_be_away_the_loop_sends_nothing_and_r
     assert await releases(service) == before
 
 
+@pytest.fixture
+def breaker(service: KeyService, monkeypatch: pytest.MonkeyPatch) -> Breaker:
+    """One that stays as a test makes it."""
+    breaker = Breaker(pause=timedelta(hours=1))
+    monkeypatch.setattr(service.bridge, "_breaker", breaker)
+    return breaker
+
+
+def trip(breaker: Breaker, client: Client) -> None:
+    """The bridge of this client's account is away."""
+    away = Outcome(BridgeReason.BRIDGE_UNAVAILABLE)
+    breaker.failed(client.account_name, Sign.AWAY, away, timedelta(seconds=1))
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_what_is_not_sent_because_the_bridge_of_an_account_is_away_is_no_release(
+    service: KeyService, client: Client, bridge: RunningBridge, breaker: Breaker, method: str
+) -> None:
+    key = await key_for(service, client, method)
+    before = await releases(service)
+    bridge.faults.seen.clear()
+    trip(breaker, client)
+    answer = await ONCE[method](service, key)
+    now = answer.api_key.bridge_status
+    assert (now.state, now.reason) == (
+        status.BRIDGE_STATE_PENDING,
+        status.BRIDGE_REASON_BRIDGE_UNAVAILABLE,
+    )
+    assert await releases(service) == before
+    assert pushed(bridge) == []
+
+
+async def test_of_what_the_loop_claims_it_records_what_it_sends(
+    service: KeyService, client: Client, bridge: RunningBridge, breaker: Breaker
+) -> None:
+    other = await service.add_client()
+    away, there = [
+        [await service.add_key(each, label=str(number)) for number in range(3)] for each in (client, other)
+    ]
+    before = len(await releases(service))
+    bridge.faults.seen.clear()
+    trip(breaker, client)
+    await due_at_once(service)
+    loop = ConvergenceLoop(service.database, service.convergence, at_once=10)
+    assert await loop.once() == len(away) + len(there)
+    await service.convergence.__aexit__()
+    events = (await releases(service))[before:]
+    assert {event[:2] for event in events} == {("convergence", "")}
+    assert sorted(event[2] for event in events) == sorted(key.id for key in there)
+    assert sorted(revision for *_, revision in events) == sorted(pushed(bridge))
+    for key in away:
+        assert (await service.get_key(key)).bridge_status.reason == status.BRIDGE_REASON_BRIDGE_UNAVAILABLE
+
+
+async def test_the_one_key_that_finds_out_whether_an_account_is_served_again_is_a_release(
+    service: KeyService, client: Client, bridge: RunningBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    breaker = Breaker(clock=lambda: now)
+    monkeypatch.setattr(service.bridge, "_breaker", breaker)
+    keys = [await service.add_key(client, label=str(number)) for number in range(3)]
+    before = len(await releases(service))
+    bridge.faults.seen.clear()
+    trip(breaker, client)
+    now += PAUSE.total_seconds()
+    await due_at_once(service)
+    loop = ConvergenceLoop(service.database, service.convergence, at_once=10)
+    assert await loop.once() == len(keys)
+    await service.convergence.__aexit__()
+    [event] = (await releases(service))[before:]
+    assert pushed(bridge) == [event[3]]
+    assert not breaker.is_away(client.account_name)
+
+
 @pytest.mark.parametrize("method", METHODS)
 async def test_what_cannot_be_recorded_is_not_sent(
     service: KeyService, client: Client, bridge: RunningBridge, method: str
 ) -> None:
-    key = await service.add_key(client)
-    if method == "UndeleteApiKey":
-        await service.delete_key(key)
-    if method == "UpdateApiKey":
-        await _update(service, key, disabled=True)
+    key = await key_for(service, client, method)
     bridge.faults.seen.clear()
-    again: dict[str, Method] = METHODS | {
-        "UndeleteApiKey": lambda service, key: service.undelete_key(key),
-        "UpdateApiKey": lambda service, key: _update(service, key, disabled=False),
-    }
     async with without_audit_table(service.database):
-        assert (await refusal(again[method](service, key))).code is grpc.StatusCode.INTERNAL
+        assert (await refusal(ONCE[method](service, key))).code is grpc.StatusCode.INTERNAL
     assert pushed(bridge) == []
 
 

@@ -1,19 +1,24 @@
 """Outcomes on their way into the rows: nobody waits for ever for one that can't get there."""
 
 import asyncio
+import io
 from typing import Any, Never
 from uuid import UUID
 
+import grpc
 import pytest
+from sqlalchemy import text
 
 from keyservice.enums import BridgeState
 from keyservice.records import ApiKey, Caller
 from keyservice.results import Results
+from keyservice.store import convergence as store
 from keyservice.store.convergence import Result
 from keyservice.v1.client_pb2 import Client
 from servicekit.database.engine import Database
 from servicekit.errors import Unavailable
-from tests.support.key_service import KeyService
+from tests.support.key_service import KeyService, key_request, refusal
+from tests.support.logged import lines
 
 
 class Faulty:
@@ -48,14 +53,68 @@ async def test_an_outcome_of_a_claim_that_one_does_not_hold_says_nothing(
     assert await written(database, lost, lost) == [None, None]
 
 
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        "attempt_count = 0",  # it was made due anew
+        "bridge_state = 'configured'",  # who had the claim before was acknowledged
+    ],
+)
+async def test_a_refusal_under_a_claim_that_is_over_says_nothing(
+    service: KeyService, result: Result, meanwhile: str
+) -> None:
+    await service.sql(f"UPDATE exchange_api_keys SET bridge_reason = NULL, {meanwhile}")  # noqa: S608 - ours
+    refused = Result(result.key, BridgeState.FAILED)
+    assert await written(service.database, refused) == [None]
+
+
 async def test_whoever_waits_hears_that_the_database_is_away(result: Result) -> None:
     told = await written(Faulty(Unavailable("It is away.")), result, result)
     assert [type(each) for each in told] == [Unavailable, Unavailable]
 
 
-async def test_nobody_waits_for_ever_after_what_nobody_foresaw(result: Result) -> None:
+async def test_whoever_waits_hears_of_what_nobody_foresaw(result: Result) -> None:
     told = await written(Faulty(RuntimeError("a mistake of ours")), result, result)
-    assert [type(each) for each in told] == [asyncio.CancelledError, asyncio.CancelledError]
+    assert [type(each) for each in told] == [RuntimeError, RuntimeError]
+
+
+async def test_a_mistake_of_ours_is_an_internal_error_and_the_log_says_which_it_was(
+    service: KeyService, client: Client, output: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def mistaken(*_: object, **__: object) -> Never:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(store, "write", mistaken)
+    told = await refusal(service.stub.AddApiKey(key_request(client)))
+    assert told.code is grpc.StatusCode.INTERNAL
+    [line] = [line for line in lines(output) if line["event"] == "unforeseen error"]
+    assert line["exception"].startswith("RuntimeError\n")
+
+
+async def test_a_row_that_somebody_holds_keeps_no_other_ones_outcome_waiting(
+    service: KeyService, client: Client
+) -> None:
+    keys = [await service.add_key(client, label=label) for label in "abc"]
+    held, *others = [await service.custody.get(Caller("a test"), UUID(key.id)) for key in keys]
+    results = Results(service.database)
+
+    def write(key: ApiKey) -> asyncio.Task[ApiKey | None]:
+        return asyncio.create_task(results.write(Result(key, BridgeState.CONFIGURED), urgent=True))
+
+    async with service.database.transaction() as connection:
+        await connection.execute(
+            text("SELECT FROM exchange_api_keys WHERE id = :id FOR UPDATE"), {"id": held.id}
+        )
+        waiting = write(held)
+        async with asyncio.timeout(10):
+            for other in others:
+                now = await write(other)
+                assert now is not None
+                assert now.configured
+        assert not waiting.done()
+    now = await waiting
+    assert now is not None
+    assert now.configured
 
 
 async def test_who_tried_a_revision_that_is_no_more_is_not_told_what_came_of_a_later_one_in_the_same_batch(

@@ -8,13 +8,14 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import Any
+from typing import Any, Never
 from uuid import UUID, uuid4
 
 import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from keyservice import watching
 from keyservice.store import notices
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.api_key_pb2 import ApiKey
@@ -23,9 +24,10 @@ from keyservice.v1.key_service_pb2_grpc import KeyServiceStub
 from keyservice.watcher import MOST_UNREAD
 from keyservice.watching import CHANNEL
 from servicekit.database.url import DatabaseUrl
+from servicekit.errors import Unavailable
 from servicekit.rpc.status import from_rpc_error
 from tests.support.key_service import KeyService, running
-from tests.support.probe import plain_channel
+from tests.support.probe import eventually, plain_channel
 from tests.support.sealed import new_key
 
 SHORT = timedelta(seconds=0.5)
@@ -134,6 +136,55 @@ async def test_a_connection_that_says_nothing_any_more_is_noticed_and_replaced(
     finally:
         os.kill(silent, signal.SIGCONT)
     watch.call.cancel()
+
+
+async def test_what_was_deleted_is_told_however_long_nothing_could_be_heard(
+    service: KeyService, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where changes are heard past a pooler, and that way alone is cut."""
+    failures = 0
+
+    def cut(*_: object) -> Never:
+        nonlocal failures
+        failures += 1
+        raise Unavailable("It is away.")
+
+    await service.add_key(client, label="before")
+    watch = Watch(service, client, seconds=15)
+    await watch.until("before")
+    monkeypatch.setattr(watching, "LOOK_BACK", timedelta(0))
+    with monkeypatch.context() as patch:
+        patch.setattr(watching, "listening", cut)
+        [[listener]] = await service.sql(LISTENERS)
+        await service.sql("SELECT pg_terminate_backend(:pid)", pid=listener)
+        await eventually(lambda: failures > 0, "it is noticed")
+        # By whom the bridge is told at once: no later attempt tells of it again.
+        await service.sql(
+            "UPDATE exchange_api_keys SET is_deleted = true, deleted_at = now(), bridge_state = 'removed'"
+        )
+        so_far = failures
+        await eventually(lambda: failures > so_far + 1, "it goes on")
+    while not (await watch.next()).HasField("delete_time"):
+        pass
+    watch.call.cancel()
+
+
+async def test_a_watcher_who_comes_when_the_last_one_has_gone_gets_everything_once(
+    service: KeyService, client: Client
+) -> None:
+    key = await service.add_key(client, label="before")
+    await service.sql("UPDATE exchange_api_keys SET bridge_state = 'configured'")
+    first = Watch(service, client)
+    await first.until("before")
+    first.call.cancel()
+    async with asyncio.timeout(10):
+        while await service.sql(LISTENERS):  # noqa: ASYNC110 - the database has no event of ours
+            await asyncio.sleep(0.05)
+    second = Watch(service, client)
+    await second.until("before")
+    await rename(service, key, "after")
+    assert (await second.next()).label == "after"
+    second.call.cancel()
 
 
 async def test_what_a_replica_changed_last_is_told_although_it_stops(database_url: DatabaseUrl) -> None:

@@ -32,6 +32,21 @@ async def test_the_end_waits_for_it_and_gives_its_result() -> None:
     assert task.result() == "done"
 
 
+async def test_the_end_waits_for_what_it_begins_itself_at_the_end() -> None:
+    done = asyncio.Event()
+
+    async def act() -> None:
+        await asyncio.sleep(0.01)
+        done.set()
+
+    async def begin() -> None:
+        work.start(act())
+
+    async with Work(timedelta(seconds=10)) as work:
+        work.start(begin())
+    assert done.is_set()
+
+
 async def test_what_takes_too_long_is_cancelled_at_the_end() -> None:
     async with Work(IMPATIENT) as work:
         task = work.start(asyncio.Event().wait())

@@ -1,0 +1,88 @@
+"""A bridge that is back is not kept waiting: also by keys whose attempt was still under way when it came back."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Never
+
+import grpc
+import pytest
+
+from keyservice.bridge_watch import BridgeWatch
+from keyservice.v1.client_pb2 import Client
+from servicekit.database.url import DatabaseUrl
+from servicekit.rpc.call import Call
+from tests.support.bridges import RunningBridge, aborts
+from tests.support.key_service import KeyService, running
+from tests.support.probe import eventually
+
+AWAY = aborts(grpc.StatusCode.UNAVAILABLE)
+# So that nothing becomes due by itself while a test runs.
+LATER = "UPDATE exchange_api_keys SET next_attempt_at = now() + interval '1 hour'"
+DUE = "SELECT id FROM exchange_api_keys WHERE next_attempt_at <= now()"
+
+
+@pytest.fixture
+async def service(database_url: DatabaseUrl, bridge: RunningBridge) -> AsyncIterator[KeyService]:
+    async with running(database_url, bridge_target=bridge.target) as service:
+        yield service
+
+
+@pytest.fixture
+def watch(service: KeyService) -> BridgeWatch:
+    return BridgeWatch(service.database, service.bridge, service.convergence)
+
+
+async def goes_away(bridge: RunningBridge, watch: BridgeWatch) -> None:
+    """Nobody is there, and a look has shown it."""
+    bridge.faults.before["GetBridgeInfo"] = bridge.faults.before["AddConnector"] = AWAY
+    await watch.once()
+
+
+async def test_what_waits_because_the_bridge_was_away_is_due_when_a_look_finds_it_again(
+    service: KeyService, client: Client, bridge: RunningBridge, watch: BridgeWatch
+) -> None:
+    await goes_away(bridge, watch)
+    await service.add_key(client)
+    await service.sql(LATER)
+    await watch.once()
+    assert not await service.sql(DUE)
+    bridge.faults.clear()
+    service.convergence.due.clear()
+    await watch.once()
+    assert len(await service.sql(DUE)) == 1
+    assert service.convergence.due.is_set()
+
+
+async def test_an_attempt_that_was_under_way_when_the_bridge_came_back_is_made_again_at_once(
+    service: KeyService, client: Client, bridge: RunningBridge, watch: BridgeWatch
+) -> None:
+    go_on = asyncio.Event()
+
+    async def fails_in_the_end(_request: Any, call: Call) -> Never:
+        await go_on.wait()
+        await call.context.abort(grpc.StatusCode.UNAVAILABLE, "made by a test")
+
+    await goes_away(bridge, watch)
+    bridge.faults.before["AddConnector"] = fails_in_the_end
+    adding = asyncio.create_task(service.add_key(client))
+    await eventually(lambda: bool(bridge.faults.requests("AddConnector")), "the bridge is asked")
+    del bridge.faults.before["GetBridgeInfo"]
+    await watch.once()
+    go_on.set()
+    assert not (await adding).trading_bridge_configured
+    await service.sql(LATER)
+    await watch.once()
+    assert len(await service.sql(DUE)) == 1
+
+
+async def test_what_fails_although_the_looks_find_a_bridge_keeps_its_pauses(
+    service: KeyService, client: Client, bridge: RunningBridge, watch: BridgeWatch
+) -> None:
+    """It belongs to another bridge behind the same balancer, which would be asked at every look."""
+    await watch.once()
+    bridge.faults.before["AddConnector"] = AWAY
+    await service.add_key(client)
+    await service.sql(LATER)
+    for _ in range(2):
+        await watch.once()
+        assert not await service.sql(DUE)

@@ -1,0 +1,107 @@
+"""Keys are taken to the bridge anew, one or many, and whoever asked for it hears what comes of that attempt."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from keyservice.v1 import bridge_status_pb2 as status
+from keyservice.v1 import key_service_pb2 as pb
+from keyservice.v1.api_key_pb2 import ApiKey
+from keyservice.v1.client_pb2 import Client
+from servicekit.database.url import DatabaseUrl
+from tests.support.bridges import RunningBridge, waits_for
+from tests.support.key_service import KeyService, running
+from tests.support.probe import eventually
+
+
+@pytest.fixture
+async def service(database_url: DatabaseUrl, bridge: RunningBridge) -> AsyncIterator[KeyService]:
+    async with running(
+        database_url, bridge_target=bridge.target, bridge_wait=timedelta(seconds=1), loops=True
+    ) as service:
+        yield service
+
+
+async def progress(service: KeyService, **wanted: Any) -> list[pb.ReinitializeApiKeysResponse]:
+    return [each async for each in service.stub.ReinitializeApiKeys(pb.ReinitializeApiKeysRequest(**wanted))]
+
+
+async def test_many_keys_are_taken_to_the_bridge_anew_with_the_progress(
+    service: KeyService, client: Client, bridge: RunningBridge
+) -> None:
+    keys = [await service.add_key(client, label=str(number)) for number in range(5)]
+    await service.add_key(client, exchange="binance")
+    bystander = await service.add_key(await service.add_client())
+    bridge.faults.seen.clear()
+    both = await asyncio.gather(
+        *(progress(service, client_id=client.id, exchange="Kraken") for _ in range(2))
+    )
+    for told in both:
+        assert [(each.total, each.done) for each in told] == [(5, done) for done in range(6)]
+        assert not told[0].HasField("api_key")
+        assert told[-1].configured == 5
+        assert {each.api_key.id for each in told[1:]} == {key.id for key in keys}
+    assert bystander.connector_name not in [
+        each.account_name for each in bridge.faults.requests("AddConnector")
+    ]
+    assert [each.total for each in await progress(service, only_unconfigured=True)] == [0]
+
+
+async def begun_again(service: KeyService, key: ApiKey, bridge: RunningBridge) -> asyncio.Event:
+    """One of several attempts at the key is under way, until the event."""
+    go_on = asyncio.Event()
+    bridge.faults.seen.clear()
+    bridge.faults.before["AddConnector"] = waits_for(go_on)
+    await service.sql(
+        "UPDATE exchange_api_keys SET bridge_state = 'pending', next_attempt_at = now(), attempt_count = 2"
+    )
+    await eventually(lambda: bool(bridge.faults.requests("AddConnector")), "the bridge is asked")
+    assert (await service.row(key)).attempt_count == 3
+    return go_on
+
+
+async def test_who_has_a_key_tried_anew_that_is_being_tried_hears_what_comes_of_that(
+    service: KeyService, client: Client, bridge: RunningBridge
+) -> None:
+    key = await service.add_key(client)
+    go_on = await begun_again(service, key, bridge)
+    asking = asyncio.ensure_future(
+        service.stub.ReinitializeApiKey(pb.ReinitializeApiKeyRequest(api_key_id=key.id))
+    )
+    event = "SELECT id FROM audit_events WHERE action = 'ReinitializeApiKey'"
+    async with asyncio.timeout(10):
+        while not await service.sql(event):  # noqa: ASYNC110 - the database has no event of ours
+            await asyncio.sleep(0.01)
+    await asyncio.wait({asking}, timeout=0.2)
+    go_on.set()
+    assert (await asking).trading_bridge_configured
+    assert len(bridge.faults.requests("AddConnector")) == 1
+
+
+async def test_a_key_that_is_being_tried_is_done_when_something_has_come_of_that(
+    service: KeyService, client: Client, bridge: RunningBridge
+) -> None:
+    go_on = await begun_again(service, await service.add_key(client), bridge)
+    call = service.stub.ReinitializeApiKeys(pb.ReinitializeApiKeysRequest())
+    stream = aiter(call)
+    first = await anext(stream)
+    assert (first.total, first.done) == (1, 0)
+    following = asyncio.ensure_future(anext(stream))
+    await asyncio.wait({following}, timeout=0.5)
+    assert not following.done()
+    go_on.set()
+    told = await following
+    assert (told.done, told.configured) == (1, 1)
+
+
+async def test_progress_is_told_with_the_bridge_away_too(
+    service: KeyService, client: Client, bridge: RunningBridge
+) -> None:
+    await service.add_key(client)
+    await bridge.stop()
+    told = await progress(service)
+    assert (told[-1].done, told[-1].configured) == (1, 0)
+    assert told[-1].api_key.bridge_status.reason == status.BRIDGE_REASON_BRIDGE_UNAVAILABLE
