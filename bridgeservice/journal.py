@@ -121,9 +121,9 @@ class Journal:
             return await claims.request_cancel(connection, order.id, lease)
 
     async def leave_open(self, order: Order) -> None:
-        """The exchange will not end it, or say more of it, and is not asked any more."""
+        """The exchange will never end it, or says no more of it, and is not asked any more."""
         async with self.database.autocommit() as connection:
-            await claims.leave_open(connection, order.id)
+            await claims.leave_open(connection, order)
 
     async def postpone(self, order: Order, pause: timedelta) -> None:
         """Nothing was learnt of it."""

@@ -11,17 +11,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from bridgeservice.enums import OrderState
-from bridgeservice.exchanges.orders import ExchangeOrder, Reference
+from bridgeservice.exchanges.orders import ExchangeOrder
 from bridgeservice.history_reading import HistoryReading
 from bridgeservice.journal import Journal
 from bridgeservice.order_records import Filter, Order, Outcome, told
 from bridgeservice.records import Connector
+from bridgeservice.search import asked
 from bridgeservice.sessions import Sessions
 from bridgeservice.store import external_orders as store
 from bridgeservice.store.reconciliations import Due
 from servicekit import logs
 from servicekit.database.engine import Database
-from servicekit.errors import FailedPrecondition
 
 # An order made elsewhere costs a question to the exchange; the rest is asked about the next time.
 _MOST_UNKNOWN: Final = 50
@@ -115,7 +115,7 @@ class Reconciliation:
         """
         if (await self._journal.get(order.account_name, order.id)).ended:
             return
-        answer = await self._order(connector, order.reference)
+        answer = await asked(self._sessions, connector, order.reference)
         if answer is not None:
             await self._journal.write(order, told(answer))
         elif sure and datetime.now(UTC) - order.updated_at > _TOO_YOUNG:
@@ -126,19 +126,10 @@ class Reconciliation:
         """Orders that were made and filled elsewhere between two comparisons are known by their trades only."""
         found = []
         for reference in await store.unknown_orders(self._database.reads, due, _MOST_UNKNOWN):
-            answer = await self._order(connector, reference)
+            answer = await asked(self._sessions, connector, reference)
             if answer is not None:
                 found.append(answer)
         await self._learn(due, connector, found)
-
-    async def _order(self, connector: Connector, reference: Reference) -> ExchangeOrder | None:
-        """One order; None where the exchange knows none, or can't be asked for one."""
-        try:
-            return await self._sessions.ask(connector, lambda session: session.order(reference))
-        except FailedPrecondition as error:
-            if error.reason != "NOT_SUPPORTED":
-                raise
-            return None
 
 
 def _says_more(told_now: ExchangeOrder, order: Order) -> bool:

@@ -13,11 +13,12 @@ from bridgeservice.journal import Journal
 from bridgeservice.order_metrics import OrderMetrics
 from bridgeservice.order_records import AMBIGUOUS, NOT_PLACED, Claimed, Order, Outcome, told
 from bridgeservice.records import Connector
-from bridgeservice.search import Search
+from bridgeservice.search import NOT_SUPPORTED, Search, asked
 from bridgeservice.sessions import Sessions
 from servicekit.errors import (
     DeadlineExceeded,
     FailedPrecondition,
+    InvalidArgument,
     KeybridgeError,
     NotFound,
     ResourceExhausted,
@@ -66,7 +67,8 @@ class Resolution:
             elif order is claimed.order:  # it is open, and may not be for long
                 order = await self._look_again(claimed, connector)
         except KeybridgeError as error:
-            if order.state is OrderState.OPEN and not isinstance(error, _PASSING):
+            is_wanted_gone = order.cancel_requested_at is not None
+            if order.state is OrderState.OPEN and not is_wanted_gone and not isinstance(error, _PASSING):
                 await self._journal.leave_open(order)
             else:
                 await self._journal.postpone(order, _pause(claimed))
@@ -112,16 +114,26 @@ class Resolution:
             await self._sessions.ask(connector, lambda session: session.cancel(reference))
         except KeybridgeError as error:
             refused = error
-        answer = await self._sessions.ask(connector, lambda session: session.order(reference))
+        answer = await asked(self._sessions, connector, reference)
+        now = order
         if answer is not None:
             now = await self._journal.write(order, told(answer, _pause(claimed)))
         elif refused is None:
             now = await self._journal.write(order, Outcome(OrderState.CANCELED))
-        else:
-            raise refused
-        if now.state is OrderState.OPEN and refused is not None and not _says_over(refused):
+        if (
+            refused is not None
+            and now.state is OrderState.OPEN
+            and (answer is None or not _says_over(refused))
+        ):
+            if _says_never(refused):
+                await self._journal.leave_open(order)
             raise refused
         return now
+
+
+def _says_never(error: KeybridgeError) -> bool:
+    """Whether it would be no use to ask for the end once more, by whatever credentials and at whatever time."""
+    return isinstance(error, InvalidArgument) or error.reason == NOT_SUPPORTED
 
 
 def _says_over(error: KeybridgeError) -> bool:

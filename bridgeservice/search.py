@@ -18,7 +18,7 @@ from servicekit.errors import FailedPrecondition
 
 _MOST_TRADES: Final = 1000
 _A_MOMENT: Final = timedelta(milliseconds=1)
-_NOT_SUPPORTED: Final = "NOT_SUPPORTED"
+NOT_SUPPORTED: Final = "NOT_SUPPORTED"
 
 
 class Search:
@@ -41,13 +41,13 @@ class Search:
         """The order as it is now, or that there is none, as far as the exchange says so."""
         reference = order.reference
         if reference.id:
-            answer = await self._asked(reference, connector)
+            answer = await asked(self._sessions, connector, reference)
             return Match(answer, certain=answer is not None)  # it was there once
         if reference.client_order_id:
             try:
                 return Match(await self._sessions.ask(connector, lambda session: session.order(reference)))
             except FailedPrecondition as error:
-                if error.reason != _NOT_SUPPORTED:
+                if error.reason != NOT_SUPPORTED:
                     raise
         twins, _ = await self._journal.rivals(order, (), self._settled_after)
         candidates = await self._candidates(order, twins, connector)
@@ -100,7 +100,7 @@ class Search:
         """The order of some fills; made of them where the exchange can't be asked for it."""
         order_id = fills[0].order_id
         reference = Reference(order.symbol, order_id, sent_at=order.created_at)
-        answer = await self._asked(reference, connector)
+        answer = await asked(self._sessions, connector, reference)
         if answer is not None:
             return answer
         with localcontext(EXACT):
@@ -115,11 +115,12 @@ class Search:
             time=fills[0].time,
         )
 
-    async def _asked(self, reference: Reference, connector: Connector) -> ExchangeOrder | None:
-        """The order with an id of the exchange's; None also where it can't be asked for one."""
-        try:
-            return await self._sessions.ask(connector, lambda session: session.order(reference))
-        except FailedPrecondition as error:
-            if error.reason != _NOT_SUPPORTED:
-                raise
-            return None
+
+async def asked(sessions: Sessions, connector: Connector, reference: Reference) -> ExchangeOrder | None:
+    """One order as it is now; None where the exchange knows none, or can't be asked for one."""
+    try:
+        return await sessions.ask(connector, lambda session: session.order(reference))
+    except FailedPrecondition as error:
+        if error.reason != NOT_SUPPORTED:
+            raise
+        return None

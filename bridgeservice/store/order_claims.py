@@ -78,9 +78,10 @@ async def request_cancel(connection: AsyncConnection, order_id: UUID, lease: tim
     return claimed[0] if claimed else None
 
 
-async def leave_open(connection: AsyncConnection, order_id: UUID) -> None:
-    """Nobody asks about an open order any more, nor for its end: the exchange will not have it."""
-    statement = update(_table).where(_table.id == order_id, _table.state == OrderState.OPEN)
+async def leave_open(connection: AsyncConnection, order: Order) -> None:
+    """Nobody asks about an open order any more, nor for its end: unless somebody has come to want that meanwhile."""
+    same_wish = _table.cancel_requested_at.is_not_distinct_from(order.cancel_requested_at)
+    statement = update(_table).where(_table.id == order.id, _table.state == OrderState.OPEN, same_wish)
     await connection.execute(statement.values(cancel_requested_at=None, next_check_at=None))
 
 

@@ -53,6 +53,12 @@ class FakeBook:
     hidden: bool = False
     """Whether questions are answered as if there were no orders, as happens right after they were placed."""
     fills_at_once: bool = False
+    refusal: KeybridgeError = field(
+        default_factory=lambda: FailedPrecondition(
+            "There is too little for this.", reason="INSUFFICIENT_FUNDS"
+        )
+    )
+    """What the exchange says where it says no."""
     tells_single_orders: bool = True
     """Whether an order can be asked for by the exchange's id."""
     positions: Sequence[Position] = ()
@@ -71,7 +77,7 @@ class FakeBook:
         waiting = self.faults.get(method)
         fault = waiting.pop(0) if waiting else None
         if fault is Fault.REFUSE:
-            return FailedPrecondition("There is too little for this.", reason="INSUFFICIENT_FUNDS")
+            return self.refusal
         if fault is Fault.BEFORE:
             raise Unavailable("It cannot be reached now.", reason="EXCHANGE_UNAVAILABLE")
         act()
@@ -82,6 +88,11 @@ class FakeBook:
         if fault is Fault.STUMBLE:
             raise LookupError(method)
         return None
+
+    async def answer(self, method: str) -> None:
+        """What a question meets that changes nothing."""
+        if refused := await self.meet(method):
+            raise refused
 
     def add(self, ticket: Ticket) -> ExchangeOrder:
         """Place an order, whoever does: also one that was made elsewhere."""
@@ -161,7 +172,8 @@ class FakeTrading:
 
     async def cancel(self, order: Reference) -> None:
         def act() -> None:
-            found = self.book.find(order)
+            book = self.book
+            found = book.placed.get(order.id) if order.id and not book.hidden else book.find(order)
             if found is None:
                 raise NotFound("There is no such order.", reason="ORDER_NOT_FOUND")
             if found.state is not OrderState.OPEN:
@@ -172,24 +184,24 @@ class FakeTrading:
             raise refused
 
     async def order(self, order: Reference) -> ExchangeOrder | None:
-        await self.book.meet("order")
+        await self.book.answer("order")
         return self.book.find(order)
 
     async def open_orders(self, symbol: str | None = None) -> Sequence[ExchangeOrder]:
-        await self.book.meet("open_orders")
+        await self.book.answer("open_orders")
         return [] if self.book.hidden else [each for each in self.book.open if symbol in (None, each.symbol)]
 
     async def trades(self, symbol: str | None, since: datetime, limit: int) -> Sequence[ExchangeTrade]:
-        await self.book.meet("trades")
+        await self.book.answer("trades")
         found = [each for each in self.book.fills if symbol in (None, each.symbol) and each.time >= since]
         return [] if self.book.hidden else found[:limit]
 
     async def positions(self) -> Sequence[Position]:
-        await self.book.meet("positions")
+        await self.book.answer("positions")
         return self.book.positions
 
     async def cancel_all_after(self, pause: timedelta) -> None:
-        await self.book.meet("cancel_all_after")
+        await self.book.answer("cancel_all_after")
         if not self.book.has_switch:
             raise FailedPrecondition("There is no such switch.", reason="NOT_SUPPORTED")
         self.book.armed.append(pause)
