@@ -11,7 +11,7 @@ from typing import Final
 from bridgeservice.enums import OrderState
 from bridgeservice.journal import Journal
 from bridgeservice.order_metrics import OrderMetrics
-from bridgeservice.order_records import AMBIGUOUS, NOT_PLACED, Claimed, Order, Outcome, told
+from bridgeservice.order_records import AMBIGUOUS, NEVER_SEEN, NOT_PLACED, Claimed, Order, Outcome, told
 from bridgeservice.records import Connector
 from bridgeservice.search import NOT_SUPPORTED, Search, asked
 from bridgeservice.sessions import Sessions
@@ -81,7 +81,7 @@ class Resolution:
         if match.found is not None:
             outcome = told(match.found, _pause(claimed))
         elif match.certain:
-            outcome = self._missed(claimed)
+            outcome = self._missed(claimed, never=match.never)
         else:
             reason = AMBIGUOUS if before.exchange_order_id is None else before.reason
             outcome = Outcome(OrderState.UNKNOWN, reason, _pause(claimed))
@@ -90,12 +90,16 @@ class Resolution:
             self._metrics.resolved(now)
         return now
 
-    def _missed(self, claimed: Claimed) -> Outcome:
-        """The exchange does not know the order: believe it, or ask again later."""
+    def _missed(self, claimed: Claimed, *, never: bool) -> Outcome:
+        """The exchange does not know the order: believe it, or ask again later. One that it ``never`` had is surely not
+        placed; elsewhere an order that ended unfilled before anybody looked leaves no trace either.
+        """
         order = claimed.order
         left = self._settled_after - (claimed.at - order.created_at)
         if left <= timedelta(0) and order.check_count + 1 >= _LEAST_ASKS:
-            return Outcome(OrderState.REJECTED, NOT_PLACED, missed=True)
+            if never:
+                return Outcome(OrderState.REJECTED, NOT_PLACED, missed=True)
+            return Outcome(OrderState.CANCELED, NEVER_SEEN, missed=True)
         soon = left if left > timedelta(0) else _FIRST_PAUSE
         return Outcome(OrderState.UNKNOWN, order.reason, min(_pause(claimed), soon), missed=True)
 

@@ -130,7 +130,6 @@ async def rivals(
         OPEN,
         or_(_table.state == OrderState.PENDING, _table.state == OrderState.UNKNOWN),
         _table.exchange_order_id.is_(None),
-        _table.client_order_id.is_(None),
         _table.side == order.side,
         _table.type == order.type,
         _table.amount == order.amount,

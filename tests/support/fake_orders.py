@@ -49,6 +49,9 @@ class FakeBook:
     asked: list[str] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     takes_client_ids: bool = True
+    tells_by_client_id: bool = True
+    """Whether an order can be asked for by the id that it went with."""
+    tells_orders_of_fills: bool = True
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     hidden: bool = False
     """Whether questions are answered as if there were no orders, as happens right after they were placed."""
@@ -150,7 +153,7 @@ class FakeBook:
             return None
         if wanted.id and self.tells_single_orders:
             return self.placed.get(wanted.id)
-        if not (wanted.client_order_id and self.takes_client_ids):
+        if not (wanted.client_order_id and self.takes_client_ids and self.tells_by_client_id):
             raise FailedPrecondition("It can't be asked so.", reason="NOT_SUPPORTED")
         found = [each for each in self.placed.values() if each.client_order_id == wanted.client_order_id]
         return found[0] if found else None
@@ -194,6 +197,8 @@ class FakeTrading:
     async def trades(self, symbol: str | None, since: datetime, limit: int) -> Sequence[ExchangeTrade]:
         await self.book.answer("trades")
         found = [each for each in self.book.fills if symbol in (None, each.symbol) and each.time >= since]
+        if not self.book.tells_orders_of_fills:
+            found = [replace(each, order_id="") for each in found]
         return [] if self.book.hidden else found[:limit]
 
     async def positions(self) -> Sequence[Position]:
