@@ -12,16 +12,17 @@ from typing import Final
 
 from bridgeservice.enums import OrderState
 from bridgeservice.exchanges.orders import ExchangeOrder
-from bridgeservice.history_reading import HistoryReading
+from bridgeservice.history_reading import ALL, HistoryReading
 from bridgeservice.journal import Journal
 from bridgeservice.order_records import Filter, Order, Outcome, told
 from bridgeservice.records import Connector
-from bridgeservice.search import asked
+from bridgeservice.search import NOT_SUPPORTED, asked
 from bridgeservice.sessions import Sessions
 from bridgeservice.store import external_orders as store
 from bridgeservice.store.reconciliations import Due
 from servicekit import logs
 from servicekit.database.engine import Database
+from servicekit.errors import FailedPrecondition
 
 # An order made elsewhere costs a question to the exchange; the rest is asked about the next time.
 _MOST_UNKNOWN: Final = 50
@@ -57,29 +58,36 @@ class Reconciliation:
         markets = await self._history.markets(due, connector)
         listed = await self._listed(connector, markets)
         await self._learn(due, connector, listed)
-        new_trades, whole = await self._history.read(due, connector, markets)
+        trades = await self._trades(due, connector, markets)
         there = {(each.symbol, each.id) for each in listed}
         for order in thought_open:
             if order.state is OrderState.OPEN and (order.symbol, order.exchange_order_id) not in there:
-                sure = whole and (markets is None or order.symbol in markets)
+                sure = trades is not None and trades.whole and (ALL in markets or order.symbol in markets)
                 await self._look_up(order, connector, sure=sure)
         await self._learn_of_unknown(due, connector)
-        return Found(new_trades, whole)
+        return trades or Found(0, whole=True)
 
     async def _open(self, due: Due) -> Sequence[Order]:
         return await self._journal.all_open(Filter(due.account_name, due.connector_name, open_only=True))
 
-    async def _listed(self, connector: Connector, markets: Sequence[str] | None) -> list[ExchangeOrder]:
-        """What the exchange has open: on these markets, or on all where it can be asked so."""
-        if markets is None:
-            return list(await self._sessions.ask(connector, lambda session: session.open_orders()))
+    async def _listed(self, connector: Connector, markets: Sequence[str]) -> list[ExchangeOrder]:
+        """What the exchange has open on these markets."""
         found: list[ExchangeOrder] = []
         for market in markets:
             found += await self._open_on(connector, market)
         return found
 
     async def _open_on(self, connector: Connector, market: str) -> Sequence[ExchangeOrder]:
-        return await self._sessions.ask(connector, lambda session: session.open_orders(market))
+        return await self._sessions.ask(connector, lambda session: session.open_orders(market or None))
+
+    async def _trades(self, due: Due, connector: Connector, markets: Sequence[str]) -> Found | None:
+        """What is new of trades; None where the exchange tells of none."""
+        try:
+            return Found(*await self._history.read(due, connector, markets))
+        except FailedPrecondition as error:
+            if error.reason != NOT_SUPPORTED:
+                raise
+            return None
 
     async def _learn(self, due: Due, connector: Connector, listed: Sequence[ExchangeOrder]) -> None:
         """Write what the exchange tells of orders, and journal those that were made elsewhere."""

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal, localcontext
 from typing import Final
 
+from bridgeservice import symbols
 from bridgeservice.amounts import EXACT, plain
 from bridgeservice.enums import OrderSide, OrderState
 from bridgeservice.exchanges.exchange import Session
@@ -14,7 +15,7 @@ from bridgeservice.matching import FromFills, Match, match, span
 from bridgeservice.order_records import Order, Twin
 from bridgeservice.records import Connector
 from bridgeservice.sessions import Sessions
-from servicekit.errors import FailedPrecondition
+from servicekit.errors import FailedPrecondition, InvalidArgument
 
 MOST_TRADES: Final = 1000
 MOST_PAGES: Final = 20
@@ -136,7 +137,8 @@ async def asked(sessions: Sessions, connector: Connector, reference: Reference) 
     """One order as it is now; None where the exchange knows none, or can't be asked for one."""
     try:
         return await sessions.ask(connector, lambda session: session.order(reference))
-    except FailedPrecondition as error:
-        if error.reason != NOT_SUPPORTED:
+    except (FailedPrecondition, InvalidArgument) as error:
+        # Of orders on a market that is no longer there an exchange tells nothing either.
+        if error.reason not in (NOT_SUPPORTED, symbols.UNKNOWN):
             raise
         return None

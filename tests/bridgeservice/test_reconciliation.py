@@ -2,79 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
 
 from bridgeservice.enums import OrderSide, OrderState, OrderType
-from bridgeservice.exchanges.orders import ExchangeTrade, Ticket
-from bridgeservice.history_reading import PAGE, HistoryReading
-from bridgeservice.journal import Journal
-from bridgeservice.reconciliation import Reconciliation
-from bridgeservice.reconciliation_loop import ReconciliationLoop
+from bridgeservice.exchanges.orders import Ticket
 from bridgeservice.store.reconciliations import Pace
-from bridgeservice.v1 import trading_bridge_pb2 as pb
-from bridgeservice.v1.order_pb2 import Order
-from bridgeservice.v1.trade_pb2 import Trade
 from servicekit.database.engine import Database
-from servicekit.work import Work
 from tests.support.bridge_service import connector_request, running
+from tests.support.comparing import Comparing, compared, looped
 from tests.support.fake_orders import Fault
-from tests.support.trading import Trader, state, trading
+from tests.support.trading import Trader, state
 
-ALWAYS = Pace(soon=timedelta(0), often=timedelta(0), seldom=timedelta(0), lease=timedelta(seconds=30))
 ELSEWHERE = Ticket("BTC/USDT", OrderSide.SELL, OrderType.LIMIT, "2", "150", client_order_id="not-ours")
-
-
-@dataclass
-class Comparing:
-    """A trader, and the loop that compares his connector, turned by hand."""
-
-    trader: Trader
-    loop: ReconciliationLoop
-    work: Work
-
-    async def compare(self) -> int:
-        """One turn, to its end."""
-        begun = await self.loop.once()
-        await self.work.end()
-        return begun
-
-    async def forget_the_pause(self) -> None:
-        """As if the time after a failure had passed."""
-        async with self.trader.database.autocommit() as connection:
-            await connection.execute(
-                text(
-                    "UPDATE bridge.reconciliations SET claimed_until = NULL FROM bridge.accounts"
-                    " WHERE accounts.id = account_id AND account_name = :account"
-                ),
-                {"account": self.trader.account},
-            )
-
-    async def trades(self) -> list[Trade]:
-        request = pb.ListTradesRequest(account_name=self.trader.account, page_size=1000)
-        return list((await self.trader.bridge.stub.ListTrades(request)).trades)
-
-    async def external(self) -> list[Order]:
-        return [each for each in await self.trader.listed() if each.external]
-
-
-def looped(trader: Trader, database: Database, pace: Pace = ALWAYS) -> tuple[ReconciliationLoop, Work]:
-    bridge, work = trader.bridge, Work(timedelta(seconds=20))
-    history = HistoryReading(database, bridge.calls, bridge.sessions, backfill=timedelta(days=30))
-    reconciliation = Reconciliation(database, Journal(database), bridge.sessions, history)
-    loop = ReconciliationLoop(database, bridge.accounts, reconciliation, work, pace)
-    loop.hear(bridge.accounts.connector(trader.account, trader.connector))
-    return loop, work
-
-
-@asynccontextmanager
-async def compared(database: Database) -> AsyncIterator[Comparing]:
-    async with trading(database) as trader:
-        yield Comparing(trader, *looped(trader, database))
 
 
 @pytest.fixture
@@ -184,53 +125,6 @@ async def test_an_order_whose_outcome_is_not_known_is_found_by_its_client_order_
     await used.compare()
     assert state(await trader.get(order)) == "OPEN"
     assert await used.external() == []
-
-
-async def test_history_is_read_back_to_its_bound_page_by_page(comparing: Comparing) -> None:
-    book, now = comparing.trader.book, datetime.now(UTC)
-    book.fills = [
-        ExchangeTrade(
-            f"h{n}", f"old{n}", "BTC/USDT", OrderSide.BUY, "1", "9", "9", now - timedelta(minutes=n)
-        )
-        for n in range(PAGE * 2 + 5, 0, -1)
-    ]
-    book.fills.insert(
-        0, ExchangeTrade("h-old", "older", "BTC/USDT", OrderSide.BUY, "1", "9", "9", now - timedelta(days=31))
-    )
-    comparing.loop.use(comparing.trader.account)
-    await comparing.compare()
-    trades = await comparing.trades()
-    assert len(trades) == 1000  # a page of ListTrades
-    assert {each.order_id for each in trades} == {""}
-    assert await comparing.external() == []  # of what is from before nothing is made up
-    assert book.asked.count("trades") >= 3
-
-
-async def test_history_goes_on_where_it_was_left_off(comparing: Comparing) -> None:
-    book, now = comparing.trader.book, datetime.now(UTC)
-    book.fills = [
-        ExchangeTrade(f"h{n}", "old", "BTC/USDT", OrderSide.BUY, "1", "9", "9", now - timedelta(hours=n))
-        for n in range(PAGE + 10, 0, -1)
-    ]
-    comparing.loop.use(comparing.trader.account)
-    await comparing.compare()
-    asked = len(book.asked)
-    await comparing.compare()
-    assert len(await comparing.trades()) == PAGE + 10
-    assert len(book.asked) - asked <= 4  # the question for all markets, open orders, and one page
-
-
-async def test_many_trades_of_one_moment_do_not_hold_up_the_rest(comparing: Comparing) -> None:
-    book, then = comparing.trader.book, datetime.now(UTC) - timedelta(days=1)
-    book.fills = [
-        ExchangeTrade(f"m{n}", "old", "BTC/USDT", OrderSide.BUY, "1", "9", "9", then) for n in range(PAGE)
-    ]
-    book.fills += [
-        ExchangeTrade("later", "old", "BTC/USDT", OrderSide.BUY, "1", "9", "9", then + timedelta(seconds=1))
-    ]
-    comparing.loop.use(comparing.trader.account)
-    await comparing.compare()
-    assert "later" in {each.exchange_trade_id for each in await comparing.trades()}
 
 
 async def test_a_comparison_that_fails_is_not_made_again_at_once(used: Comparing) -> None:

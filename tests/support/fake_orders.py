@@ -20,7 +20,14 @@ from bridgeservice.exchanges.orders import (
     Refusal,
     Ticket,
 )
-from servicekit.errors import DeadlineExceeded, FailedPrecondition, KeybridgeError, NotFound, Unavailable
+from servicekit.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    KeybridgeError,
+    NotFound,
+    Unavailable,
+)
 
 
 class Fault(Enum):
@@ -64,6 +71,16 @@ class FakeBook:
     """What the exchange says where it says no."""
     tells_single_orders: bool = True
     """Whether an order can be asked for by the exchange's id."""
+    wants_market: KeybridgeError | None = None
+    """What questions about all markets at once are refused with."""
+    tells_all_trades: bool = False
+    """Whether those about trades are not, all the same."""
+    separate: set[str] = field(default_factory=set)
+    """Markets that are told of only when they are named."""
+    ended_markets: set[str] = field(default_factory=set)
+    """Markets that there are no more."""
+    asked_trades: list[tuple[str | None, datetime]] = field(default_factory=list)
+    """For which market trades were asked for, and from when on."""
     positions: Sequence[Position] = ()
     armed: list[timedelta] = field(default_factory=list)
     """What the dead man's switch was set to."""
@@ -158,6 +175,17 @@ class FakeBook:
         found = [each for each in self.placed.values() if each.client_order_id == wanted.client_order_id]
         return found[0] if found else None
 
+    def is_told(self, symbol: str, wanted: str | None) -> bool:
+        """Whether a question about a market, or about all, is answered with what is on this one."""
+        return wanted == symbol or (wanted is None and symbol not in self.separate | self.ended_markets)
+
+    def refuse(self, wanted: str | None, *, all_at_once: bool = False) -> None:
+        """What a question about a market, or about all, may be told instead."""
+        if wanted is None and self.wants_market is not None and not all_at_once:
+            raise self.wants_market
+        if wanted in self.ended_markets:
+            raise InvalidArgument("There is no such market.", reason="UNKNOWN_SYMBOL")
+
     @property
     def open(self) -> list[ExchangeOrder]:
         return [each for each in self.placed.values() if each.state is OrderState.OPEN]
@@ -188,18 +216,24 @@ class FakeTrading:
 
     async def order(self, order: Reference) -> ExchangeOrder | None:
         await self.book.answer("order")
+        self.book.refuse(order.symbol)
         return self.book.find(order)
 
     async def open_orders(self, symbol: str | None = None) -> Sequence[ExchangeOrder]:
         await self.book.answer("open_orders")
-        return [] if self.book.hidden else [each for each in self.book.open if symbol in (None, each.symbol)]
+        book = self.book
+        book.refuse(symbol)
+        return [] if book.hidden else [each for each in book.open if book.is_told(each.symbol, symbol)]
 
     async def trades(self, symbol: str | None, since: datetime, limit: int) -> Sequence[ExchangeTrade]:
-        await self.book.answer("trades")
-        found = [each for each in self.book.fills if symbol in (None, each.symbol) and each.time >= since]
-        if not self.book.tells_orders_of_fills:
+        book = self.book
+        book.asked_trades.append((symbol, since))
+        await book.answer("trades")
+        book.refuse(symbol, all_at_once=book.tells_all_trades)
+        found = [each for each in book.fills if book.is_told(each.symbol, symbol) and each.time >= since]
+        if not book.tells_orders_of_fills:
             found = [replace(each, order_id="") for each in found]
-        return [] if self.book.hidden else found[:limit]
+        return [] if book.hidden else found[:limit]
 
     async def positions(self) -> Sequence[Position]:
         await self.book.answer("positions")
