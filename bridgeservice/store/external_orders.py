@@ -44,8 +44,9 @@ async def known(
         if each.client_order_id and (each.symbol, each.id) not in found
     }
     if ours:
+        # Of an order whose id is known this is another one: where it has ended, others may use its client order id anew.
         by_client_id = statement.where(tuple_(_orders.symbol, _orders.client_order_id).in_(list(ours)))
-        for row in await executor.execute(by_client_id):
+        for row in await executor.execute(by_client_id.where(_orders.exchange_order_id.is_(None))):
             order = record(row)
             found[order.symbol, ours[order.symbol, order.client_order_id or ""]] = order
     return found

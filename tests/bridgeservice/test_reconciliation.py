@@ -2,16 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from bridgeservice import history_reading
 from bridgeservice.enums import OrderSide, OrderState, OrderType
-from bridgeservice.exchanges.orders import Ticket
+from bridgeservice.exchanges.orders import ExchangeTrade, Ticket
 from bridgeservice.store.reconciliations import Pace
+from bridgeservice.v1.order_pb2 import Order
 from servicekit.database.engine import Database
+from servicekit.errors import FailedPrecondition
 from tests.support.bridge_service import connector_request, running
 from tests.support.comparing import Comparing, compared, looped
+from tests.support.fake_exchanges import spot
 from tests.support.fake_orders import Fault
 from tests.support.trading import Trader, state
 
@@ -95,6 +100,15 @@ async def test_an_order_that_was_made_and_filled_elsewhere_in_between_is_recorde
     assert trade.order_id == order.order_id
 
 
+async def test_a_client_order_id_that_others_use_again_is_another_order(used: Comparing) -> None:
+    first = used.trader.book.add(ELSEWHERE)
+    await used.compare()
+    used.trader.book.end(first.id)
+    second = used.trader.book.add(ELSEWHERE)
+    await used.compare()
+    assert {each.exchange_order_id for each in await used.external()} == {first.id, second.id}
+
+
 async def test_an_order_that_vanished_is_looked_up_before_its_state_changes(used: Comparing) -> None:
     trader = used.trader
     order = await trader.place()
@@ -105,6 +119,86 @@ async def test_an_order_that_vanished_is_looked_up_before_its_state_changes(used
     await used.forget_the_pause()
     await used.compare()
     assert state(await trader.get(order)) == "CANCELED"
+
+
+async def vanished(used: Comparing, age: str = "1 minute") -> Order:
+    """An order that the exchange neither lists nor knows any more, acknowledged so long ago."""
+    order = await used.trader.place()
+    del used.trader.book.placed[order.exchange_order_id]
+    await used.trader.change(order, f"updated_at = now() - interval '{age}'")
+    return order
+
+
+async def test_an_order_that_is_nowhere_has_ended(used: Comparing) -> None:
+    order = await vanished(used)
+    await used.compare()
+    assert state(await used.trader.get(order)) == "CANCELED"
+
+
+async def test_but_not_right_after_it_was_acknowledged(used: Comparing) -> None:
+    order = await vanished(used, "9 seconds")
+    await used.compare()
+    assert state(await used.trader.get(order)) == "OPEN"
+
+
+async def test_nor_while_there_are_trades_that_were_not_read(
+    used: Comparing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history_reading, "PAGE", 1)
+    order = await vanished(used)
+    now = datetime.now(UTC)
+    used.trader.book.fills = [
+        ExchangeTrade(f"t{n}", "7", "BTC/USDT", OrderSide.SELL, "1", "9", "9", now - timedelta(minutes=n))
+        for n in range(15, 0, -1)
+    ]
+    await used.compare()
+    assert state(await used.trader.get(order)) == "OPEN"
+    await used.compare()
+    assert state(await used.trader.get(order)) == "CANCELED"
+
+
+async def test_nor_where_its_market_was_not_asked(used: Comparing) -> None:
+    trader = used.trader
+    exchange = trader.bridge.exchanges[trader.connector]
+    exchange.known_markets["ETH/USDT"] = spot("ETH/USDT")
+    order = await trader.place(symbol="ETH/USDT")
+    await trader.change(order, "updated_at = now() - interval '1 minute'")
+    del exchange.known_markets["ETH/USDT"]
+    trader.book.ended_markets.add("ETH/USDT")
+    other, work = looped(trader, trader.database)  # which has yet to learn how this exchange tells
+    trader.book.wants_market = FailedPrecondition("Name a market.", reason="NOT_SUPPORTED")
+    assert await other.once() == 1
+    await work.end()
+    assert state(await trader.get(order)) == "OPEN"
+
+
+async def test_orders_with_one_id_on_two_markets_are_two(used: Comparing) -> None:
+    """As exchanges have them that count anew for each market."""
+    trader = used.trader
+    trader.bridge.exchanges[trader.connector].known_markets["ETH/USDT"] = spot("ETH/USDT")
+    ours = await trader.place(symbol="ETH/USDT")
+    theirs = trader.book.placed.pop(trader.book.add(ELSEWHERE).id)
+    trader.book.placed["on the other market"] = replace(theirs, id=ours.exchange_order_id)
+    await used.compare()
+    [external] = await used.external()
+    assert (external.symbol, external.exchange_order_id) == ("BTC/USDT", ours.exchange_order_id)
+    now = await trader.get(ours)
+    assert (state(now), now.symbol, now.side) == ("OPEN", "ETH/USDT", ours.side)
+
+
+async def test_of_orders_that_are_known_by_their_trades_only_no_more_than_fifty_are_asked_for_at_once(
+    used: Comparing,
+) -> None:
+    trader = used.trader
+    for n in range(60):
+        trader.book.fill(trader.book.add(replace(ELSEWHERE, client_order_id=f"not-ours-{n}")).id)
+    before = trader.book.asked.count("order")
+    counts = []
+    for _ in range(2):
+        await used.compare()
+        counts.append(len(await used.external()))
+    assert counts == [50, 60]
+    assert trader.book.asked.count("order") - before == 60
 
 
 async def test_an_order_whose_outcome_is_not_known_is_not_taken_for_a_strangers(used: Comparing) -> None:

@@ -52,7 +52,7 @@ class Comparing:
         return list((await self.trader.bridge.stub.ListTrades(request)).trades)
 
     async def external(self) -> list[Order]:
-        return [each for each in await self.trader.listed() if each.external]
+        return [each for each in await self.trader.listed(page_size=1000) if each.external]
 
 
 def looped(trader: Trader, database: Database, pace: Pace = ALWAYS) -> tuple[ReconciliationLoop, Work]:
