@@ -57,6 +57,8 @@ class Journal:
         async def work(connection: Connection) -> tuple[Order | None, Ruling]:
             account_id = await accounts.hold(connection, name)
             ruling = await judge(connection, account_id)
+            for connector_name in ruling.cancels:
+                await claims.request_cancels(connection, account_id, connector_name)
             return await store.add(connection, account_id, draft, ruling, lease=lease), ruling
 
         added, ruling = await self.database.run(work)

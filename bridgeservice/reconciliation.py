@@ -18,6 +18,7 @@ from bridgeservice.order_records import Filter, Order, Outcome, told
 from bridgeservice.records import Connector
 from bridgeservice.search import NOT_SUPPORTED, asked
 from bridgeservice.sessions import Sessions
+from bridgeservice.store import accounts, risk
 from bridgeservice.store import external_orders as store
 from bridgeservice.store.reconciliations import Due
 from servicekit import logs
@@ -108,12 +109,19 @@ class Reconciliation:
 
     async def _add(self, due: Due, connector: Connector, strangers: Sequence[ExchangeOrder]) -> None:
         # While it is not known what became of an order of ours, a stranger on its market may be that order.
-        unsettled = {each.symbol for each in await self._open(due) if not each.settled}
+        unsettled = {
+            each.symbol
+            for each in await self._open(due)
+            if not each.settled and each.exchange_order_id is None
+        }
         for each in strangers:
             if each.symbol in unsettled or each.side is None or not each.amount:
                 continue
             async with self._database.transaction() as connection:
-                if await store.add(connection, due, connector, each):
+                # Held, so that of a kill switch and an order either knows of the other.
+                await accounts.hold(connection, due.account_name)
+                unwanted = await risk.cancels(connection, due.account_id, due.connector_name)
+                if await store.add(connection, due, connector, each, unwanted=unwanted):
                     _log.info("found an order that was made elsewhere", exchange=connector.exchange)
 
     async def _look_up(self, order: Order, connector: Connector, *, sure: bool) -> None:

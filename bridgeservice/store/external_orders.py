@@ -12,10 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bridgeservice import models
 from bridgeservice.enums import OrderState
 from bridgeservice.exchanges.orders import ExchangeOrder, Reference
-from bridgeservice.order_records import Order
+from bridgeservice.order_records import NOT_ENDED, UNSETTLED, Order
 from bridgeservice.records import Connector
 from bridgeservice.store import trades
-from bridgeservice.store.orders import COLUMNS, record
+from bridgeservice.store.orders import CLOCK, COLUMNS, OPEN, record
 from bridgeservice.store.reconciliations import Due
 from servicekit.database.reads import Executor
 
@@ -44,16 +44,23 @@ async def known(
         if each.client_order_id and (each.symbol, each.id) not in found
     }
     if ours:
-        # Of an order whose id is known this is another one: where it has ended, others may use its client order id anew.
-        by_client_id = statement.where(tuple_(_orders.symbol, _orders.client_order_id).in_(list(ours)))
-        for row in await executor.execute(by_client_id.where(_orders.exchange_order_id.is_(None))):
+        # Once an order has ended or its own id is known, others may use its client order id anew.
+        unsettled = statement.where(OPEN, _orders.exchange_order_id.is_(None))
+        by_client_id = tuple_(_orders.symbol, _orders.client_order_id).in_(list(ours))
+        for row in await executor.execute(unsettled.where(by_client_id)):
             order = record(row)
             found[order.symbol, ours[order.symbol, order.client_order_id or ""]] = order
     return found
 
 
-async def add(connection: AsyncConnection, due: Due, connector: Connector, told: ExchangeOrder) -> bool:
-    """Journal an order that was made elsewhere, with the trades of it that came before; whether it was new."""
+async def add(
+    connection: AsyncConnection, due: Due, connector: Connector, told: ExchangeOrder, *, unwanted: bool
+) -> bool:
+    """Journal an order that was made elsewhere, with the trades of it that came before; whether it was new.
+
+    One that is ``unwanted`` is to go if it waits. One of which the exchange does not say how it stands is asked for.
+    """
+    is_due = told.state in UNSETTLED or (unwanted and told.state in NOT_ENDED)
     values: dict[str, Any] = {
         "account_id": due.account_id,
         "connector_name": due.connector_name,
@@ -73,6 +80,8 @@ async def add(connection: AsyncConnection, due: Due, connector: Connector, told:
         "cost": _number(told.cost),
         "fees": trades.summed(told.fees),
         "external": True,
+        "cancel_requested_at": CLOCK if unwanted and is_due else None,
+        "next_check_at": CLOCK if is_due else None,
     }
     if told.time is not None:
         values["created_at"] = told.time

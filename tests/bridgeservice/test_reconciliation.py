@@ -4,15 +4,21 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from unittest import mock
+from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
 from bridgeservice import history_reading
 from bridgeservice.enums import OrderSide, OrderState, OrderType
 from bridgeservice.exchanges.orders import ExchangeTrade, Ticket
+from bridgeservice.store import risk
 from bridgeservice.store.reconciliations import Pace
+from bridgeservice.v1 import trading_bridge_pb2 as pb
 from bridgeservice.v1.order_pb2 import Order
-from servicekit.database.engine import Database
+from servicekit.database.engine import Connection, Database
 from servicekit.errors import FailedPrecondition
 from tests.support.bridge_service import connector_request, running
 from tests.support.comparing import Comparing, compared, looped
@@ -98,6 +104,78 @@ async def test_an_order_that_was_made_and_filled_elsewhere_in_between_is_recorde
     assert (state(order), order.filled, order.cost) == ("FILLED", "2", "300")
     [trade] = await used.trades()
     assert trade.order_id == order.order_id
+
+
+@pytest.mark.parametrize(
+    ("engaged", "wanted"),
+    [
+        ({"cancel_open_orders": True}, "CANCELED"),
+        ({"cancel_open_orders": True, "connector_name": "kraken"}, "CANCELED"),
+        ({"cancel_open_orders": True, "connector_name": "gate"}, "OPEN"),
+        ({"cancel_open_orders": False}, "OPEN"),
+    ],
+    ids=["account", "connector", "other connector", "refuses only"],
+)
+async def test_an_order_that_is_made_elsewhere_under_a_kill_switch_is_cancelled_where_that_cancels(
+    used: Comparing, engaged: dict[str, Any], wanted: str
+) -> None:
+    trader = used.trader
+    request = pb.EngageKillSwitchRequest(account_name=trader.account, **engaged)
+    await trader.bridge.stub.EngageKillSwitch(request)
+    trader.book.add(ELSEWHERE)
+    await used.compare()
+    [order] = await used.external()
+    row = await trader.row(order)
+    assert (row["next_check_at"] is not None) is (wanted == "CANCELED")
+    if wanted == "CANCELED":
+        order = await trader.look(order)
+    assert state(order) == wanted
+
+
+async def test_one_that_is_being_recorded_when_a_kill_switch_is_engaged_is_cancelled_by_it(
+    used: Comparing,
+) -> None:
+    trader = used.trader
+    made = trader.book.add(ELSEWHERE)
+    request = pb.EngageKillSwitchRequest(account_name=trader.account, cancel_open_orders=True)
+    engaging: list[asyncio.Task[object]] = []
+    cancels = risk.cancels
+
+    async def meanwhile_engaged(connection: Connection, account_id: UUID, connector_name: str) -> bool:
+        none_yet = await cancels(connection, account_id, connector_name)
+        asked = asyncio.ensure_future(trader.bridge.stub.EngageKillSwitch(request))
+        engaging.append(asked)
+        while not asked.done() and not await waits_for_a_lock(  # noqa: ASYNC110 - it happens inside PostgreSQL
+            trader.database
+        ):
+            await asyncio.sleep(0.01)
+        return none_yet
+
+    with mock.patch.object(risk, "cancels", meanwhile_engaged):
+        await used.compare()
+    await engaging[0]
+    assert trader.book.placed[made.id].state is OrderState.CANCELED
+
+
+async def waits_for_a_lock(database: Database) -> bool:
+    statement = (
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    async with database.autocommit() as connection:
+        return (await connection.execute(text(statement))).first() is not None
+
+
+async def test_one_of_which_the_exchange_does_not_say_how_it_stands_is_recorded_and_asked_about(
+    used: Comparing,
+) -> None:
+    made = used.trader.book.add(ELSEWHERE)
+    used.trader.book.fill_some(made.id, "1")
+    used.trader.book.placed[made.id] = replace(used.trader.book.placed[made.id], state=OrderState.UNKNOWN)
+    await used.compare()
+    [order] = await used.external()
+    assert state(order) == "UNKNOWN"
+    used.trader.book.end(made.id)
+    assert state(await used.trader.look(order)) == "CANCELED"
 
 
 async def test_a_client_order_id_that_others_use_again_is_another_order(used: Comparing) -> None:
