@@ -21,9 +21,10 @@ from bridgeservice.v1.order_pb2 import Order
 from servicekit.database.engine import Connection, Database
 from servicekit.errors import FailedPrecondition
 from tests.support.bridge_service import connector_request, running
-from tests.support.comparing import Comparing, compared, looped
+from tests.support.comparing import ALWAYS, Comparing, compared, looped
 from tests.support.fake_exchanges import spot
 from tests.support.fake_orders import Fault
+from tests.support.probe import eventually
 from tests.support.trading import Trader, state
 
 ELSEWHERE = Ticket("BTC/USDT", OrderSide.SELL, OrderType.LIMIT, "2", "150", client_order_id="not-ours")
@@ -77,6 +78,27 @@ async def test_two_replicas_that_compare_at_once_count_a_fill_once(
     await work.end()
     await used.work.end()
     await used.compare()
+    now = await trader.get(order)
+    assert (state(now), now.filled) == ("FILLED", "0.50")
+    assert len(await used.trades()) == 1
+
+
+async def test_a_replica_that_compares_for_longer_than_it_may_takes_the_connector_from_nobody(
+    used: Comparing, make_database: Callable[[], Database]
+) -> None:
+    trader = used.trader
+    order = await trader.place()
+    trader.book.fill(order.exchange_order_id)
+    short = replace(ALWAYS, lease=timedelta(0))
+    slow, slow_work = looped(trader, make_database(), short)
+    trader.book.fail("trades", Fault.HANG, Fault.HANG)
+    assert await slow.once() == 1
+    await eventually(lambda: "trades" in trader.book.asked[-2:], "it reads trades")
+    assert await used.loop.once() == 1
+    await eventually(lambda: trader.book.asked.count("trades") > 3, "the other one does, too")
+    trader.book.gate.set()
+    await slow_work.end()
+    await used.work.end()
     now = await trader.get(order)
     assert (state(now), now.filled) == ("FILLED", "0.50")
     assert len(await used.trades()) == 1
