@@ -140,12 +140,15 @@ class Reconciliation:
 
     async def _learn_of_unknown(self, due: Due, connector: Connector) -> None:
         """Orders that were made and filled elsewhere between two comparisons are known by their trades only."""
-        found = []
-        for reference in await store.unknown_orders(self._database.reads, due, _MOST_UNKNOWN):
-            answer = await asked(self._sessions, connector, reference)
-            if answer is not None:
-                found.append(answer)
-        await self._learn(due, connector, found)
+        owners = await store.owners(self._database.reads, due, _MOST_UNKNOWN)
+        if known := [order_id for _, order_id in owners if order_id is not None]:
+            await self._journal.adopt(known)
+        found = [
+            await asked(self._sessions, connector, reference)
+            for reference, order_id in owners
+            if order_id is None
+        ]
+        await self._learn(due, connector, [each for each in found if each is not None])
 
 
 def _says_more(told_now: ExchangeOrder, order: Order) -> bool:

@@ -1,11 +1,12 @@
 """The journal's table where exchanges tell of orders that are not in it, or tell more of those that are."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import and_, func, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,6 +19,9 @@ from bridgeservice.store import trades
 from bridgeservice.store.orders import CLOCK, COLUMNS, OPEN, record
 from bridgeservice.store.reconciliations import Due
 from servicekit.database.reads import Executor
+
+_ASKED_FOR: Final = timedelta(days=1)
+"""For how long an exchange that does not know the order of a trade is asked for it again."""
 
 _orders = models.Order
 _trades = models.Trade
@@ -94,23 +98,38 @@ async def add(
     return order_id is not None
 
 
-async def unknown_orders(executor: Executor, due: Due, most: int) -> list[Reference]:
-    """Orders that are not in the journal, of which there are trades since the connector was first used."""
+async def owners(executor: Executor, due: Due, most: int) -> list[tuple[Reference, UUID | None]]:
+    """The orders of trades that have none yet and were stored not long ago, those of the newest first; with our id of
+    one that is in the journal after all, because both came at the same moment.
+    """
     statement = (
-        select(_trades.symbol, _trades.exchange_order_id)
+        select(_trades.symbol, _trades.exchange_order_id, _orders.id)
+        .outerjoin(
+            _orders,
+            and_(
+                _orders.account_id == _trades.account_id,
+                _orders.connector_name == _trades.connector_name,
+                _orders.symbol == _trades.symbol,
+                _orders.exchange_order_id == _trades.exchange_order_id,
+            ),
+        )
         .where(
             _trades.account_id == due.account_id,
             _trades.connector_name == due.connector_name,
             _trades.traded_at >= due.used_since,
+            _trades.created_at >= CLOCK - _ASKED_FOR,
             _trades.order_id.is_(None),
             _trades.exchange_order_id.is_not(None),
             ~_trades.is_deleted,
         )
-        .group_by(_trades.symbol, _trades.exchange_order_id)
-        .order_by(func.min(_trades.traded_at))
+        .group_by(_trades.symbol, _trades.exchange_order_id, _orders.id)
+        .order_by(func.max(_trades.traded_at).desc())
         .limit(most)
     )
-    return [Reference(symbol, order_id) for symbol, order_id in await executor.execute(statement)]
+    return [
+        (Reference(symbol, exchange_id), order_id)
+        for symbol, exchange_id, order_id in await executor.execute(statement)
+    ]
 
 
 async def markets(executor: Executor, due: Due) -> list[str]:

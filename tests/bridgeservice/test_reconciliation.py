@@ -301,6 +301,34 @@ async def test_of_orders_that_are_known_by_their_trades_only_no_more_than_fifty_
     assert trader.book.asked.count("order") - before == 60
 
 
+async def test_orders_that_the_exchange_does_not_know_do_not_stand_in_the_way_of_newer_ones(
+    used: Comparing,
+) -> None:
+    trader = used.trader
+    lost = [trader.book.add(replace(ELSEWHERE, client_order_id=f"lost-{n}")) for n in range(60)]
+    for each in lost:
+        trader.book.fill(each.id)
+        del trader.book.placed[each.id]
+    await used.compare()
+    made = trader.book.add(ELSEWHERE)
+    trader.book.fill(made.id)
+    await used.compare()
+    assert [each.exchange_order_id for each in await used.external()] == [made.id]
+
+
+async def test_a_trade_that_came_at_the_same_moment_as_its_order_is_given_to_it(used: Comparing) -> None:
+    trader = used.trader
+    trader.book.fills_at_once = True
+    order = await trader.place()
+    await used.compare()
+    async with trader.database.autocommit() as connection:
+        changed = text("UPDATE bridge.trades SET order_id = NULL WHERE order_id = :id")
+        assert (await connection.execute(changed, {"id": UUID(order.order_id)})).rowcount == 1
+    trader.book.tells_single_orders = trader.book.takes_client_ids = False
+    await used.compare()
+    assert [each.order_id for each in await used.trades()] == [order.order_id]
+
+
 async def test_an_order_whose_outcome_is_not_known_is_not_taken_for_a_strangers(used: Comparing) -> None:
     trader = used.trader
     trader.book.takes_client_ids = False
