@@ -26,8 +26,8 @@ SLACK = 5
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTES = timedelta(minutes=1)
 
-# One trade in a hundred is on a rare market, one in twenty is deleted, and of one in a hundred the order is not known. Without the checks of foreign keys, and with
-# the indexes made last, which is quicker.
+# One trade in a hundred is on a rare market, one in twenty is deleted, and of one in a hundred the order is not known.
+# Without the checks of foreign keys, and with the indexes made last, which is quicker.
 FILL = f"""
 SET session_replication_role = replica;
 SET maintenance_work_mem = '256MB';

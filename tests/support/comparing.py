@@ -36,6 +36,12 @@ class Comparing:
         await self.work.end()
         return begun
 
+    async def begin(self) -> None:
+        """Use the connector, and compare it once."""
+        await self.trader.place()
+        self.loop.use(self.trader.account)
+        assert await self.compare() == 1
+
     async def forget_the_pause(self) -> None:
         """As if the time after a failure had passed."""
         async with self.trader.database.autocommit() as connection:
