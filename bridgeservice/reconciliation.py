@@ -62,7 +62,7 @@ class Reconciliation:
         trades = await self._trades(due, connector, markets)
         there = {(each.symbol, each.id) for each in listed}
         for order in thought_open:
-            if order.state is OrderState.OPEN and (order.symbol, order.exchange_order_id) not in there:
+            if order.exchange_order_id and (order.symbol, order.exchange_order_id) not in there:
                 sure = trades is not None and trades.whole and (ALL in markets or order.symbol in markets)
                 await self._look_up(order, connector, sure=sure)
         await self._learn_of_unknown(due, connector)

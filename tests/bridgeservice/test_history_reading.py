@@ -36,6 +36,13 @@ def exchange(comparing: Comparing) -> FakeExchange:
     return comparing.trader.bridge.exchanges[comparing.trader.connector]
 
 
+def seventy_markets(fake: FakeExchange) -> list[str]:
+    """The exchange has no others; what is traded on them for USDT."""
+    assets = [f"A{n:03}" for n in range(70)]
+    fake.known_markets = {f"{each}/USDT": spot(f"{each}/USDT") for each in assets}
+    return assets
+
+
 def old(name: str, symbol: str, time: datetime, order_id: str = "old") -> ExchangeTrade:
     return ExchangeTrade(name, order_id, symbol, OrderSide.BUY, "1", "9", "9", time)
 
@@ -116,8 +123,7 @@ async def test_where_a_market_has_to_be_named_each_is_asked_where_something_was_
 ) -> None:
     """More of them than are asked for what is only likely to have been traded."""
     trader, fake = comparing.trader, exchange(comparing)
-    assets = [f"A{n:03}" for n in range(70)]
-    fake.known_markets = {f"{each}/USDT": spot(f"{each}/USDT") for each in assets}
+    assets = seventy_markets(fake)
     trader.book.wants_market = wants
     orders = [await trader.place(symbol=symbol) for symbol in list(fake.known_markets)[:60]]
     fake.balances = [Balance(each, "1", "0", "1") for each in ("USDT", *assets[60:])]
@@ -137,8 +143,7 @@ async def test_of_what_is_only_held_no_more_than_fifty_markets_are_asked(
     comparing: Comparing, wants: KeybridgeError
 ) -> None:
     trader, fake = comparing.trader, exchange(comparing)
-    assets = [f"A{n:03}" for n in range(70)]
-    fake.known_markets = {f"{each}/USDT": spot(f"{each}/USDT") for each in assets}
+    assets = seventy_markets(fake)
     fake.balances = [Balance(each, "1", "0", "1") for each in ("USDT", *assets)]
     trader.book.wants_market = wants
     await comparing.compare()

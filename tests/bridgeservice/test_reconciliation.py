@@ -21,7 +21,7 @@ from tests.support.comparing import ALWAYS, Comparing, compared, looped
 from tests.support.fake_exchanges import spot
 from tests.support.fake_orders import Fault
 from tests.support.probe import eventually
-from tests.support.trading import Trader, state
+from tests.support.trading import Trader, state, unknown
 
 
 @pytest.fixture
@@ -120,6 +120,22 @@ async def test_an_order_that_is_nowhere_has_ended(used: Comparing) -> None:
     order = await vanished(used)
     await used.compare()
     assert state(await used.trader.get(order)) == "CANCELED"
+
+
+async def test_so_has_one_that_was_filled_in_part_and_of_which_the_exchange_says_no_more(
+    used: Comparing,
+) -> None:
+    trader = used.trader
+    trader.book.takes_client_ids = trader.book.tells_single_orders = False
+    order = await unknown(trader, amount="0.70")
+    made = trader.book.open[-1]
+    trader.book.fill_some(made.id, "0.2")
+    trader.book.end(made.id)
+    assert state(await trader.look(order)) == "UNKNOWN"
+    await trader.change(order, "updated_at = now() - interval '1 minute'")
+    await used.compare()
+    now = await trader.get(order)
+    assert (state(now), now.filled, now.reason) == ("CANCELED", "0.2", "")
 
 
 async def test_but_not_right_after_it_was_acknowledged(used: Comparing) -> None:
