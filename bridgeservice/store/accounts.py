@@ -47,9 +47,9 @@ async def ensure_all(connection: AsyncConnection, account_names: Sequence[str]) 
     # In one order, so that two who make the same accounts never wait for each other.
     names = literal(sorted(account_names), ARRAY(Text))
     given = func.unnest(names).table_valued(column("account_name", Text)).render_derived(name="given")
-    await connection.execute(
-        insert(_table).from_select(["account_name"], select(given.c.account_name)).on_conflict_do_nothing()
-    )
+    # Each with an id of the database: SQLAlchemy would give all rows of a SELECT the same one.
+    made = insert(_table).from_select(["account_name"], select(given.c.account_name), include_defaults=False)
+    await connection.execute(made.on_conflict_do_nothing())
     rows = await connection.execute(
         select(_table.account_name, _table.id).where(_table.account_name == func.any(names))
     )

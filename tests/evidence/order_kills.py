@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import json
 import random
+import signal
 import sys
 import time
 from collections import Counter
@@ -150,7 +151,8 @@ class OrderRun:
             self.kills[moment.value] += 1
             self._bridge.process.kill()
             self._line.cut()
-            await asyncio.to_thread(self._bridge.status)
+            # By the kill, and by nothing that it met itself.
+            assert await asyncio.to_thread(self._bridge.status) == -signal.SIGKILL, self._bridge.stderr()
         await self._forget_bridge()
         await self._start_bridge()
 

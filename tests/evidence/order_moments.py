@@ -85,8 +85,12 @@ class Moments:
     async def _until_waiting(self, statement: str) -> None:
         until = time.monotonic() + PATIENCE
         while not await self._waits(statement):
-            assert time.monotonic() < until, f"nobody waits with {statement}"
+            assert time.monotonic() < until, f"nobody waits with {statement}, but: {await self._under_way()}"
             await asyncio.sleep(0.005)
+
+    async def _under_way(self) -> list[str]:
+        async with self._database.autocommit() as connection:
+            return [" ".join(map(str, row)) for row in await connection.execute(text(_UNDER_WAY))]
 
     async def _waits(self, statement: str) -> bool:
         async with self._database.autocommit() as connection:
@@ -95,4 +99,8 @@ class Moments:
 
 
 _WAITING = "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+_UNDER_WAY = (
+    "SELECT state, wait_event_type, wait_event, left(query, 60) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
 _END_WAITING = f"SELECT pg_terminate_backend(pid) {_WAITING}"
