@@ -8,21 +8,28 @@ from bridgeservice.exchange_calls import ExchangeCalls
 from bridgeservice.exchanges.exchange import Market, MarketType
 from bridgeservice.exchanges.orders import ExchangeTrade
 from bridgeservice.records import Connector
+from bridgeservice.search import NOT_SUPPORTED
 from bridgeservice.sessions import Sessions
 from bridgeservice.store import external_orders
 from bridgeservice.store import reconciliations as store
 from bridgeservice.store import trades as trade_store
 from bridgeservice.store.reconciliations import Due
 from servicekit.database.engine import Database
-from servicekit.errors import FailedPrecondition
+from servicekit.errors import FailedPrecondition, InvalidArgument
+
+ALL: Final = ""
+"""In the place of a market: all spot markets at once."""
 
 PAGE: Final = 500
 _MOST_PAGES: Final = 20
 _MOST_MARKETS: Final = 50
-_ALL: Final = ""
 # A fill may be told later than one that came after it.
 _OVERLAP: Final = timedelta(minutes=1)
+# By when it surely has been told, whatever the exchange's clock says.
+_TOLD: Final = timedelta(hours=1)
 _A_MOMENT: Final = timedelta(milliseconds=1)
+# How an exchange says that it wants a market named: for ccxt, or in words of its own.
+_WANTS_A_MARKET: Final = (NOT_SUPPORTED, "BAD_REQUEST")
 
 
 class HistoryReading:
@@ -38,27 +45,36 @@ class HistoryReading:
         self._tells_all: dict[str, bool] = {}
         """Whether an exchange tells of all markets at once, by its id."""
 
-    async def markets(self, due: Due, connector: Connector) -> Sequence[str] | None:
-        """On which markets the exchange has to be asked one by one; None when it tells of all at once."""
-        if await self._tells_of_all(connector):
-            return None
-        ordered = await external_orders.markets(self._database.reads, due)
+    async def markets(self, due: Due, connector: Connector) -> Sequence[str]:
+        """What the exchange has to be asked about, one after the other: all spot markets at once, where it tells of
+        those, and contracts on which something was ordered.
+        """
+        tells_all = await self._tells_of_all(connector)
+        async with self._calls.to(connector.exchange, connector.environment) as exchange:
+            markets = await exchange.markets()
+        ordered = [
+            markets[each]
+            for each in await external_orders.markets(self._database.reads, due)
+            if each in markets
+        ]
+        if tells_all:
+            return [ALL, *(each.symbol for each in ordered if each.type is not MarketType.SPOT)]
         held = [
             each.asset for each in await self._sessions.ask(connector, lambda session: session.balances())
         ]
-        async with self._calls.to(connector.exchange, connector.environment) as exchange:
-            markets = await exchange.markets()
         likely = sorted(each.symbol for each in markets.values() if _between(each, held))
-        return list(dict.fromkeys([*ordered, *likely[:_MOST_MARKETS]]))
+        return list(dict.fromkeys([*(each.symbol for each in ordered), *likely[:_MOST_MARKETS]]))
 
     async def _tells_of_all(self, connector: Connector) -> bool:
+        """Whether it tells both trades and open orders so."""
         known = self._tells_all.get(connector.exchange)
         if known is not None:
             return known
         try:
             await self._sessions.ask(connector, lambda session: session.trades(None, datetime.now(UTC), 1))
-        except FailedPrecondition as error:
-            if error.reason != "NOT_SUPPORTED":
+            await self._sessions.ask(connector, lambda session: session.open_orders())
+        except (FailedPrecondition, InvalidArgument) as error:
+            if error.reason not in _WANTS_A_MARKET:
                 raise
             tells = False
         else:
@@ -66,16 +82,17 @@ class HistoryReading:
         self._tells_all[connector.exchange] = tells
         return tells
 
-    async def read(self, due: Due, connector: Connector, markets: Sequence[str] | None) -> tuple[int, bool]:
+    async def read(self, due: Due, connector: Connector, markets: Sequence[str]) -> tuple[int, bool]:
         """Store what is new; how many trades that were, and whether that was all."""
         new, whole = 0, True
-        for market in [_ALL] if markets is None else markets:
+        for market in markets:
             since = self._start(due, market)
             for _ in range(_MOST_PAGES):
                 page = await self._page(connector, market, since)
-                new += await self._keep(due, market, page)
                 if len(page) < PAGE:
+                    new += await self._keep(due, market, page, _reached(due, page, since))
                     break
+                new += await self._keep(due, market, page, page[-1].time)
                 # All of a page may be of one moment.
                 since = max(page[-1].time, since + _A_MOMENT)
             else:
@@ -91,14 +108,24 @@ class HistoryReading:
             connector, lambda session: session.trades(market or None, since, PAGE)
         )
 
-    async def _keep(self, due: Due, market: str, page: Sequence[ExchangeTrade]) -> int:
+    async def _keep(
+        self, due: Due, market: str, page: Sequence[ExchangeTrade], reached: datetime | None
+    ) -> int:
         """The trades, and how far they go, in one transaction: a crash between the two would skip or repeat."""
-        if not page:
+        if reached is None:
             return 0
         async with self._database.transaction() as connection:
             new = await trade_store.apply(connection, due.account_id, due.connector_name, page)
-            await store.move(connection, due, market, page[-1].time)
+            await store.move(connection, due, market, reached)
         return new
+
+
+def _reached(due: Due, page: Sequence[ExchangeTrade], since: datetime) -> datetime | None:
+    """Up to when all is read with the last page; None where that is not worth to be remembered."""
+    told = due.claimed_at - _TOLD
+    if page:
+        return max(page[-1].time, told)
+    return told if told - since > _TOLD else None
 
 
 def _between(market: Market, assets: Sequence[str]) -> bool:

@@ -57,6 +57,8 @@ class Journal:
         async def work(connection: Connection) -> tuple[Order | None, Ruling]:
             account_id = await accounts.hold(connection, name)
             ruling = await judge(connection, account_id)
+            for connector_name in ruling.cancels:
+                await claims.request_cancels(connection, account_id, connector_name)
             return await store.add(connection, account_id, draft, ruling, lease=lease), ruling
 
         added, ruling = await self.database.run(work)
@@ -121,9 +123,9 @@ class Journal:
             return await claims.request_cancel(connection, order.id, lease)
 
     async def leave_open(self, order: Order) -> None:
-        """The exchange will not end it, or say more of it, and is not asked any more."""
+        """The exchange will never end it, or says no more of it, and is not asked any more."""
         async with self.database.autocommit() as connection:
-            await claims.leave_open(connection, order.id)
+            await claims.leave_open(connection, order)
 
     async def postpone(self, order: Order, pause: timedelta) -> None:
         """Nothing was learnt of it."""

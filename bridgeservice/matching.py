@@ -25,6 +25,15 @@ class Match:
 
     found: ExchangeOrder | None = None
     certain: bool = True
+    never: bool = False
+    """Whether that there is none proves that there never was: the exchange would know it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FromFills(ExchangeOrder):
+    """An order of which nothing is told but fills. Its id is empty where not even that is; its time is that of its
+    first fill, and it may have been made long before.
+    """
 
 
 def match(
@@ -35,19 +44,23 @@ def match(
     ``twins`` are our orders that look like this one and may be any of them, this one included.
     """
     if order.client_order_id:
-        # It went with the order, and exchanges that take one list it.
         own = [each for each in candidates if each.client_order_id == order.client_order_id]
-        return Match(own[0] if own else None)
+        if own:
+            return Match(own[0])
+        # It went with the order, and exchanges that take one tell it of all orders, but not of fills.
+        candidates = [each for each in candidates if isinstance(each, FromFills)]
     alike = [each for each in candidates if looks_like(order, each)]
-    ours, theirs = _related(order, twins, alike, longest_sending)
-    if not theirs:
-        return Match()
+    ours, theirs = _related(order, twins, [each for each in alike if each.id], longest_sending)
     pairs = _paired(ours, theirs, longest_sending)
     if len(theirs) > len(pairs):
         return Match(certain=False)  # somebody else makes such orders too
-    if len(pairs) < len(ours) and not all(twin.overdue for twin in ours):
+    if theirs and len(pairs) < len(ours) and not all(twin.overdue for twin in ours):
         return Match(certain=False)  # some of ours are not there yet, and it is not known which
-    return Match(pairs.get(order.id))
+    if found := pairs.get(order.id):
+        return Match(found)
+    earliest, _ = span(order.created_at, longest_sending)
+    is_told_of = any(isinstance(each, FromFills) and _is_after(each, earliest) for each in alike)
+    return Match(certain=not is_told_of)  # it may have been filled later than it was made
 
 
 def looks_like(order: Order, other: ExchangeOrder) -> bool:
@@ -101,6 +114,10 @@ def _paired(
         if (first := next(free, None)) is not None:
             pairs[first] = each
     return pairs
+
+
+def _is_after(other: ExchangeOrder, earliest: datetime) -> bool:
+    return other.time is None or other.time >= earliest
 
 
 def _can_be(twin: Twin, other: ExchangeOrder, longest_sending: timedelta) -> bool:

@@ -19,8 +19,10 @@ INTERRUPTED: Final = "INTERRUPTED"
 """Whoever was sending it did not say in time what came of that."""
 NOT_PLACED: Final = "NOT_PLACED"
 """The exchange does not know it, and had time enough to."""
+NEVER_SEEN: Final = "NEVER_SEEN"
+"""It is neither on the book nor was it filled. Whether it ever was placed the exchange can't be asked."""
 AMBIGUOUS: Final = "AMBIGUOUS"
-"""The exchange has orders of which each may be this one."""
+"""The exchange has orders or fills of which each may be this one's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Twin:
-    """An order of ours that an exchange may have under any id: it looks like another one, and was sent without ours."""
+    """An order of ours that an exchange may have under any id, and that looks like another one."""
 
     id: UUID
     created_at: datetime
@@ -156,9 +158,8 @@ class Outcome:
     @property
     def instead_of(self) -> frozenset[OrderState]:
         """Of an order in which states this says more than is known."""
-        if self.state is OrderState.UNKNOWN or (
-            self.state is OrderState.REJECTED and not self.exchange_order_id
-        ):
+        is_refused = self.state is OrderState.REJECTED and not self.exchange_order_id
+        if self.state is OrderState.UNKNOWN or self.missed or is_refused:
             return UNSETTLED
         return NOT_ENDED
 

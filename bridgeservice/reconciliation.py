@@ -11,12 +11,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from bridgeservice.enums import OrderState
-from bridgeservice.exchanges.orders import ExchangeOrder, Reference
-from bridgeservice.history_reading import HistoryReading
+from bridgeservice.exchanges.orders import ExchangeOrder
+from bridgeservice.history_reading import ALL, HistoryReading
 from bridgeservice.journal import Journal
 from bridgeservice.order_records import Filter, Order, Outcome, told
 from bridgeservice.records import Connector
+from bridgeservice.search import NOT_SUPPORTED, asked
 from bridgeservice.sessions import Sessions
+from bridgeservice.store import accounts, risk
 from bridgeservice.store import external_orders as store
 from bridgeservice.store.reconciliations import Due
 from servicekit import logs
@@ -57,29 +59,36 @@ class Reconciliation:
         markets = await self._history.markets(due, connector)
         listed = await self._listed(connector, markets)
         await self._learn(due, connector, listed)
-        new_trades, whole = await self._history.read(due, connector, markets)
+        trades = await self._trades(due, connector, markets)
         there = {(each.symbol, each.id) for each in listed}
         for order in thought_open:
-            if order.state is OrderState.OPEN and (order.symbol, order.exchange_order_id) not in there:
-                sure = whole and (markets is None or order.symbol in markets)
+            if order.exchange_order_id and (order.symbol, order.exchange_order_id) not in there:
+                sure = trades is not None and trades.whole and (ALL in markets or order.symbol in markets)
                 await self._look_up(order, connector, sure=sure)
         await self._learn_of_unknown(due, connector)
-        return Found(new_trades, whole)
+        return trades or Found(0, whole=True)
 
     async def _open(self, due: Due) -> Sequence[Order]:
         return await self._journal.all_open(Filter(due.account_name, due.connector_name, open_only=True))
 
-    async def _listed(self, connector: Connector, markets: Sequence[str] | None) -> list[ExchangeOrder]:
-        """What the exchange has open: on these markets, or on all where it can be asked so."""
-        if markets is None:
-            return list(await self._sessions.ask(connector, lambda session: session.open_orders()))
+    async def _listed(self, connector: Connector, markets: Sequence[str]) -> list[ExchangeOrder]:
+        """What the exchange has open on these markets."""
         found: list[ExchangeOrder] = []
         for market in markets:
             found += await self._open_on(connector, market)
         return found
 
     async def _open_on(self, connector: Connector, market: str) -> Sequence[ExchangeOrder]:
-        return await self._sessions.ask(connector, lambda session: session.open_orders(market))
+        return await self._sessions.ask(connector, lambda session: session.open_orders(market or None))
+
+    async def _trades(self, due: Due, connector: Connector, markets: Sequence[str]) -> Found | None:
+        """What is new of trades; None where the exchange tells of none."""
+        try:
+            return Found(*await self._history.read(due, connector, markets))
+        except FailedPrecondition as error:
+            if error.reason != NOT_SUPPORTED:
+                raise
+            return None
 
     async def _learn(self, due: Due, connector: Connector, listed: Sequence[ExchangeOrder]) -> None:
         """Write what the exchange tells of orders, and journal those that were made elsewhere."""
@@ -100,12 +109,19 @@ class Reconciliation:
 
     async def _add(self, due: Due, connector: Connector, strangers: Sequence[ExchangeOrder]) -> None:
         # While it is not known what became of an order of ours, a stranger on its market may be that order.
-        unsettled = {each.symbol for each in await self._open(due) if not each.settled}
+        unsettled = {
+            each.symbol
+            for each in await self._open(due)
+            if not each.settled and each.exchange_order_id is None
+        }
         for each in strangers:
             if each.symbol in unsettled or each.side is None or not each.amount:
                 continue
             async with self._database.transaction() as connection:
-                if await store.add(connection, due, connector, each):
+                # Held, so that of a kill switch and an order either knows of the other.
+                await accounts.hold(connection, due.account_name)
+                unwanted = await risk.cancels(connection, due.account_id, due.connector_name)
+                if await store.add(connection, due, connector, each, unwanted=unwanted):
                     _log.info("found an order that was made elsewhere", exchange=connector.exchange)
 
     async def _look_up(self, order: Order, connector: Connector, *, sure: bool) -> None:
@@ -115,7 +131,7 @@ class Reconciliation:
         """
         if (await self._journal.get(order.account_name, order.id)).ended:
             return
-        answer = await self._order(connector, order.reference)
+        answer = await asked(self._sessions, connector, order.reference)
         if answer is not None:
             await self._journal.write(order, told(answer))
         elif sure and datetime.now(UTC) - order.updated_at > _TOO_YOUNG:
@@ -124,21 +140,15 @@ class Reconciliation:
 
     async def _learn_of_unknown(self, due: Due, connector: Connector) -> None:
         """Orders that were made and filled elsewhere between two comparisons are known by their trades only."""
-        found = []
-        for reference in await store.unknown_orders(self._database.reads, due, _MOST_UNKNOWN):
-            answer = await self._order(connector, reference)
-            if answer is not None:
-                found.append(answer)
-        await self._learn(due, connector, found)
-
-    async def _order(self, connector: Connector, reference: Reference) -> ExchangeOrder | None:
-        """One order; None where the exchange knows none, or can't be asked for one."""
-        try:
-            return await self._sessions.ask(connector, lambda session: session.order(reference))
-        except FailedPrecondition as error:
-            if error.reason != "NOT_SUPPORTED":
-                raise
-            return None
+        owners = await store.owners(self._database.reads, due, _MOST_UNKNOWN)
+        if known := [order_id for _, order_id in owners if order_id is not None]:
+            await self._journal.adopt(known)
+        found = [
+            await asked(self._sessions, connector, reference)
+            for reference, order_id in owners
+            if order_id is None
+        ]
+        await self._learn(due, connector, [each for each in found if each is not None])
 
 
 def _says_more(told_now: ExchangeOrder, order: Order) -> bool:

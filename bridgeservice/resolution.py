@@ -11,13 +11,14 @@ from typing import Final
 from bridgeservice.enums import OrderState
 from bridgeservice.journal import Journal
 from bridgeservice.order_metrics import OrderMetrics
-from bridgeservice.order_records import AMBIGUOUS, NOT_PLACED, Claimed, Order, Outcome, told
+from bridgeservice.order_records import AMBIGUOUS, NEVER_SEEN, NOT_PLACED, Claimed, Order, Outcome, told
 from bridgeservice.records import Connector
-from bridgeservice.search import Search
+from bridgeservice.search import NOT_SUPPORTED, Search, asked
 from bridgeservice.sessions import Sessions
 from servicekit.errors import (
     DeadlineExceeded,
     FailedPrecondition,
+    InvalidArgument,
     KeybridgeError,
     NotFound,
     ResourceExhausted,
@@ -66,7 +67,8 @@ class Resolution:
             elif order is claimed.order:  # it is open, and may not be for long
                 order = await self._look_again(claimed, connector)
         except KeybridgeError as error:
-            if order.state is OrderState.OPEN and not isinstance(error, _PASSING):
+            is_wanted_gone = order.cancel_requested_at is not None
+            if order.state is OrderState.OPEN and not is_wanted_gone and not isinstance(error, _PASSING):
                 await self._journal.leave_open(order)
             else:
                 await self._journal.postpone(order, _pause(claimed))
@@ -79,7 +81,7 @@ class Resolution:
         if match.found is not None:
             outcome = told(match.found, _pause(claimed))
         elif match.certain:
-            outcome = self._missed(claimed)
+            outcome = self._missed(claimed, never=match.never)
         else:
             reason = AMBIGUOUS if before.exchange_order_id is None else before.reason
             outcome = Outcome(OrderState.UNKNOWN, reason, _pause(claimed))
@@ -88,12 +90,16 @@ class Resolution:
             self._metrics.resolved(now)
         return now
 
-    def _missed(self, claimed: Claimed) -> Outcome:
-        """The exchange does not know the order: believe it, or ask again later."""
+    def _missed(self, claimed: Claimed, *, never: bool) -> Outcome:
+        """The exchange does not know the order: believe it, or ask again later. One that it ``never`` had is surely not
+        placed; elsewhere an order that ended unfilled before anybody looked leaves no trace either.
+        """
         order = claimed.order
         left = self._settled_after - (claimed.at - order.created_at)
         if left <= timedelta(0) and order.check_count + 1 >= _LEAST_ASKS:
-            return Outcome(OrderState.REJECTED, NOT_PLACED, missed=True)
+            if never:
+                return Outcome(OrderState.REJECTED, NOT_PLACED, missed=True)
+            return Outcome(OrderState.CANCELED, NEVER_SEEN, missed=True)
         soon = left if left > timedelta(0) else _FIRST_PAUSE
         return Outcome(OrderState.UNKNOWN, order.reason, min(_pause(claimed), soon), missed=True)
 
@@ -112,16 +118,26 @@ class Resolution:
             await self._sessions.ask(connector, lambda session: session.cancel(reference))
         except KeybridgeError as error:
             refused = error
-        answer = await self._sessions.ask(connector, lambda session: session.order(reference))
+        answer = await asked(self._sessions, connector, reference)
+        now = order
         if answer is not None:
             now = await self._journal.write(order, told(answer, _pause(claimed)))
         elif refused is None:
             now = await self._journal.write(order, Outcome(OrderState.CANCELED))
-        else:
-            raise refused
-        if now.state is OrderState.OPEN and refused is not None and not _says_over(refused):
+        if (
+            refused is not None
+            and now.state is OrderState.OPEN
+            and (answer is None or not _says_over(refused))
+        ):
+            if _says_never(refused):
+                await self._journal.leave_open(order)
             raise refused
         return now
+
+
+def _says_never(error: KeybridgeError) -> bool:
+    """Whether it would be no use to ask for the end once more, by whatever credentials and at whatever time."""
+    return isinstance(error, InvalidArgument) or error.reason == NOT_SUPPORTED
 
 
 def _says_over(error: KeybridgeError) -> bool:

@@ -15,6 +15,7 @@ from bridgeservice.records import Connector
 from bridgeservice.risk_rules import KillSwitch, Proposed, Rule, Verdict, decide
 from bridgeservice.rules import Judge, Ruling
 from bridgeservice.store import accounts as account_store
+from bridgeservice.store import order_claims
 from bridgeservice.store import risk as store
 from bridgeservice.worth import Worth
 from servicekit import logs
@@ -73,10 +74,14 @@ class Risk:
         return InForce(rules, switches)
 
     async def engage(self, switch: KillSwitch) -> KillSwitch:
-        """From the moment this returns, no order of the account is journalled that the switch stops."""
+        """From the moment this returns, no order of the account is journalled that the switch stops, and what it is to
+        cancel is remembered.
+        """
         async with required(self._database, _KEPT).transaction() as connection:
             account_id = await account_store.hold(connection, switch.account_name)
             engaged = await store.engage(connection, account_id, switch)
+            if switch.cancels_open_orders:
+                await order_claims.request_cancels(connection, account_id, switch.connector_name)
         _log.warning(
             "a kill switch was engaged", account=switch.account_name, connector=switch.connector_name
         )

@@ -156,9 +156,15 @@ def _market(described: Raw, precision_mode: int) -> Market:
         min_price=_bound(limits, "price", "min"),
         max_price=_bound(limits, "price", "max"),
         min_cost=_bound(limits, "cost", "min"),
-        max_cost=_bound(limits, "cost", "max"),
+        max_cost=_bound(limits, "cost", "max") or _unread_max_cost(described),
         contract_size=number(described.get("contractSize")),
     )
+
+
+def _unread_max_cost(described: Raw) -> str:
+    """What gate bounds every order by; ccxt reads it of markets with margin only."""
+    told = described.get("info")
+    return number(told.get("max_quote_amount")) if isinstance(told, Mapping) else ""
 
 
 def _step(precision: object, mode: int) -> str:

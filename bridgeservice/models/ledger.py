@@ -58,6 +58,15 @@ class Trade(UuidKey, Timestamps, SoftDelete, Base):
             postgresql_where=text("NOT is_deleted"),
         ),
         Index("ix_trades_order", "order_id"),
+        # Those of which it is not known, or not yet, whose they are.
+        Index(
+            "ix_trades_ownerless",
+            "account_id",
+            "connector_name",
+            "symbol",
+            "exchange_order_id",
+            postgresql_where=text("order_id IS NULL"),
+        ),
         # For retention.
         Index("ix_trades_age", "is_deleted", "traded_at"),
         IN_SCHEMA,

@@ -78,9 +78,24 @@ async def request_cancel(connection: AsyncConnection, order_id: UUID, lease: tim
     return claimed[0] if claimed else None
 
 
-async def leave_open(connection: AsyncConnection, order_id: UUID) -> None:
-    """Nobody asks about an open order any more, nor for its end: the exchange will not have it."""
-    statement = update(_table).where(_table.id == order_id, _table.state == OrderState.OPEN)
+async def request_cancels(connection: AsyncConnection, account_id: UUID, connector_name: str) -> None:
+    """Remember that every order of a connector is to go, or of the account where the name is empty. All are due now."""
+    sending = _table.state == OrderState.PENDING
+    statement = update(_table).where(_table.account_id == account_id, OPEN)
+    if connector_name:
+        statement = statement.where(_table.connector_name == connector_name)
+    await connection.execute(
+        statement.values(
+            cancel_requested_at=func.coalesce(_table.cancel_requested_at, CLOCK),
+            next_check_at=case((sending, _table.next_check_at), else_=CLOCK),
+        )
+    )
+
+
+async def leave_open(connection: AsyncConnection, order: Order) -> None:
+    """Nobody asks about an open order any more, nor for its end: unless somebody has come to want that meanwhile."""
+    same_wish = _table.cancel_requested_at.is_not_distinct_from(order.cancel_requested_at)
+    statement = update(_table).where(_table.id == order.id, _table.state == OrderState.OPEN, same_wish)
     await connection.execute(statement.values(cancel_requested_at=None, next_check_at=None))
 
 
@@ -129,7 +144,6 @@ async def rivals(
         OPEN,
         or_(_table.state == OrderState.PENDING, _table.state == OrderState.UNKNOWN),
         _table.exchange_order_id.is_(None),
-        _table.client_order_id.is_(None),
         _table.side == order.side,
         _table.type == order.type,
         _table.amount == order.amount,

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridgeservice.records import Place
+from servicekit.errors import Aborted
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class Due:
     """By the database's clock: what changed since was not compared."""
     cursors: Mapping[str, str]
     """Up to which time trades have been read, by market, or under the empty name for all."""
+    claimed_until: datetime
+    """Names the claim: whoever has the connector after it has another one."""
 
     @property
     def place(self) -> Place:
@@ -69,19 +72,29 @@ async def claim(connection: AsyncConnection, held: Collection[Place], pace: Pace
 
 
 async def move(connection: AsyncConnection, due: Due, market: str, cursor: datetime) -> None:
-    """Trades have been read up to here."""
-    values = {"account_id": due.account_id, "connector": due.connector_name}
-    await connection.execute(_MOVE, values | {"moved": json.dumps({market: cursor.isoformat()})})
+    """Trades have been read up to here. Refused where the connector is another one's by now."""
+    values = _own(due) | {"moved": json.dumps({market: cursor.isoformat()})}
+    if not (await connection.execute(_MOVE, values)).rowcount:
+        raise Aborted("Somebody else compares this connector by now.", reason="CLAIM_LOST")
 
 
 async def release(
     connection: AsyncConnection, due: Due, *, done: bool, again_in: timedelta = timedelta(0)
 ) -> None:
-    """Give the connector back: compared as a whole, or as far as its cursors say, and then not again for a while."""
-    values = {"account_id": due.account_id, "connector": due.connector_name}
+    """Give the connector back: compared as a whole, or as far as its cursors say, and then not again for a while. It
+    stays whose it is where that is somebody else by now.
+    """
     await connection.execute(
-        _RELEASE, values | {"done": done, "pause": again_in, "claimed_at": due.claimed_at}
+        _RELEASE, _own(due) | {"done": done, "pause": again_in, "claimed_at": due.claimed_at}
     )
+
+
+def _own(due: Due) -> dict[str, Any]:
+    return {
+        "account_id": due.account_id,
+        "connector": due.connector_name,
+        "claimed_until": due.claimed_until,
+    }
 
 
 def _arrays(places: Collection[Place]) -> dict[str, Any]:
@@ -93,7 +106,11 @@ _PLACES: Final = (
     bindparam("accounts", type_=ARRAY(Text())),
     bindparam("connectors", type_=ARRAY(Text())),
 )
-_ONE: Final = (bindparam("account_id", type_=Uuid()), bindparam("connector", type_=Text()))
+_OWN: Final = (
+    bindparam("account_id", type_=Uuid()),
+    bindparam("connector", type_=Text()),
+    bindparam("claimed_until", type_=TIMESTAMP(timezone=True)),
+)
 
 _BEGINNING: Final = text(
     """
@@ -147,7 +164,8 @@ _CLAIM: Final = text(
       FROM due
      WHERE kept.account_id = due.account_id AND kept.connector_name = due.connector_name
     RETURNING kept.account_id, due.account_name, kept.connector_name, kept.created_at,
-              kept.backfilled_at IS NOT NULL, clock_timestamp(), kept.cursors
+              kept.backfilled_at IS NOT NULL, clock_timestamp(), kept.cursors,
+              kept.claimed_until
     """
 ).bindparams(
     *_PLACES,
@@ -159,9 +177,9 @@ _MOVE: Final = text(
     """
     UPDATE bridge.reconciliations
        SET cursors = cursors || CAST(:moved AS jsonb)
-     WHERE account_id = :account_id AND connector_name = :connector
+     WHERE account_id = :account_id AND connector_name = :connector AND claimed_until = :claimed_until
     """
-).bindparams(*_ONE, bindparam("moved", type_=Text()))
+).bindparams(*_OWN, bindparam("moved", type_=Text()))
 
 _RELEASE: Final = text(
     """
@@ -170,10 +188,10 @@ _RELEASE: Final = text(
            reconciled_at = CASE WHEN :done THEN :claimed_at ELSE reconciled_at END,
            backfilled_at = CASE WHEN :done THEN coalesce(backfilled_at, clock_timestamp()) ELSE backfilled_at END,
            updated_at = statement_timestamp()
-     WHERE account_id = :account_id AND connector_name = :connector
+     WHERE account_id = :account_id AND connector_name = :connector AND claimed_until = :claimed_until
     """
 ).bindparams(
-    *_ONE,
+    *_OWN,
     bindparam("done", type_=Boolean()),
     bindparam("pause", type_=Interval()),
     bindparam("claimed_at", type_=TIMESTAMP(timezone=True)),

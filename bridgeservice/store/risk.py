@@ -104,6 +104,8 @@ async def engage(connection: AsyncConnection, account_id: UUID, switch: KillSwit
         action=RiskAction.REFUSE,
         reason=switch.reason,
         cancels_open_orders=switch.cancels_open_orders,
+        # And not the transaction's, which may have begun before that of an order that it waited for.
+        created_at=func.clock_timestamp(),
     )
     statement = statement.on_conflict_do_update(
         constraint="uq_risk_rules_account_id_connector_name_kind",
@@ -133,6 +135,17 @@ async def engaged(executor: Executor, account_name: str, connector_name: str) ->
     if connector_name != WHOLE_ACCOUNT:
         statement = statement.where(_table.connector_name.in_((WHOLE_ACCOUNT, connector_name)))
     return [_kill_switch(row, account_name) for row in await executor.execute(statement)]
+
+
+async def cancels(executor: Executor, account_id: UUID, connector_name: str) -> bool:
+    """Whether a kill switch is engaged that leaves nothing open on this connector."""
+    statement = select(_table.id).where(
+        _table.account_id == account_id,
+        _table.connector_name.in_((WHOLE_ACCOUNT, connector_name)),
+        _table.kind == RiskRuleKind.KILL_SWITCH,
+        _table.cancels_open_orders,
+    )
+    return (await executor.execute(statement)).first() is not None
 
 
 async def _traded(executor: Executor, account_id: UUID, connector_name: str, assets: Sequence[str]) -> Traded:

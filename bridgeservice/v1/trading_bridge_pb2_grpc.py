@@ -295,7 +295,8 @@ class TradingBridgeServicer:
     def CancelOrder(self, request, context):
         """Asks the exchange to cancel an order. FAILED_PRECONDITION with the reason ORDER_NOT_OPEN when it has ended
         already, or ends otherwise first. Of one that is PENDING or UNKNOWN the wish is remembered: it is cancelled as
-        soon as it is found, and until then the answer shows it as it is.
+        soon as it is found, and until then the answer shows it as it is. So it is where the exchange could not
+        be asked, or refuses: until the order has ended, unless the exchange takes no such request at all.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -83,7 +83,8 @@ class TradingBridgeStub:
     CancelOrder: _grpc.UnaryUnaryMultiCallable[_trading_bridge_pb2.CancelOrderRequest, _trading_bridge_pb2.CancelOrderResponse]
     """Asks the exchange to cancel an order. FAILED_PRECONDITION with the reason ORDER_NOT_OPEN when it has ended
     already, or ends otherwise first. Of one that is PENDING or UNKNOWN the wish is remembered: it is cancelled as
-    soon as it is found, and until then the answer shows it as it is.
+    soon as it is found, and until then the answer shows it as it is. So it is where the exchange could not
+    be asked, or refuses: until the order has ended, unless the exchange takes no such request at all.
     """
     CancelAllOrders: _grpc.UnaryUnaryMultiCallable[_trading_bridge_pb2.CancelAllOrdersRequest, _trading_bridge_pb2.CancelAllOrdersResponse]
     """Asks the exchange to cancel all open orders of an account that the filter selects, as far as the journal knows
@@ -176,7 +177,8 @@ class TradingBridgeAsyncStub(TradingBridgeStub):
     CancelOrder: _aio.UnaryUnaryMultiCallable[_trading_bridge_pb2.CancelOrderRequest, _trading_bridge_pb2.CancelOrderResponse]  # type: ignore[assignment]
     """Asks the exchange to cancel an order. FAILED_PRECONDITION with the reason ORDER_NOT_OPEN when it has ended
     already, or ends otherwise first. Of one that is PENDING or UNKNOWN the wish is remembered: it is cancelled as
-    soon as it is found, and until then the answer shows it as it is.
+    soon as it is found, and until then the answer shows it as it is. So it is where the exchange could not
+    be asked, or refuses: until the order has ended, unless the exchange takes no such request at all.
     """
     CancelAllOrders: _aio.UnaryUnaryMultiCallable[_trading_bridge_pb2.CancelAllOrdersRequest, _trading_bridge_pb2.CancelAllOrdersResponse]  # type: ignore[assignment]
     """Asks the exchange to cancel all open orders of an account that the filter selects, as far as the journal knows
@@ -350,7 +352,8 @@ class TradingBridgeServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_trading_bridge_pb2.CancelOrderResponse, _abc.Awaitable[_trading_bridge_pb2.CancelOrderResponse]]:
         """Asks the exchange to cancel an order. FAILED_PRECONDITION with the reason ORDER_NOT_OPEN when it has ended
         already, or ends otherwise first. Of one that is PENDING or UNKNOWN the wish is remembered: it is cancelled as
-        soon as it is found, and until then the answer shows it as it is.
+        soon as it is found, and until then the answer shows it as it is. So it is where the exchange could not
+        be asked, or refuses: until the order has ended, unless the exchange takes no such request at all.
         """
 
     @_abc_1.abstractmethod

@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from unittest import mock
 
 import grpc
 import pytest
 
+from bridgeservice.store import orders as order_store
 from bridgeservice.v1 import trading_bridge_pb2 as pb
-from bridgeservice.v1.order_pb2 import Order
+from bridgeservice.v1.order_pb2 import TIME_IN_FORCE_IOC, Order
 from servicekit.database.engine import Database
+from servicekit.errors import FailedPrecondition, Internal
 from tests.support.bridge_service import connector_request
 from tests.support.fake_orders import Fault
 from tests.support.key_service import refusal, violations
@@ -84,10 +87,73 @@ class TestOne:
         self, trader: Trader
     ) -> None:
         order = await trader.place()
+        trader.book.refusal = FailedPrecondition("Nobody can do that.", reason="NOT_SUPPORTED")
         trader.book.fail("cancel", Fault.REFUSE)
-        assert await refused(trader, order) == (grpc.StatusCode.FAILED_PRECONDITION, "INSUFFICIENT_FUNDS")
+        assert await refused(trader, order) == (grpc.StatusCode.FAILED_PRECONDITION, "NOT_SUPPORTED")
         row = await trader.row(order)
         assert (row["state"], row["next_check_at"], row["cancel_requested_at"]) == ("open", None, None)
+
+    @pytest.mark.parametrize("reason", ["CREDENTIALS_REJECTED", "EXCHANGE_ERROR"])
+    async def test_one_that_the_exchange_will_not_end_now_is_ended_when_it_will(
+        self, trader: Trader, reason: str
+    ) -> None:
+        order = await trader.place()
+        trader.book.refusal = FailedPrecondition("Not with these, or not now.", reason=reason)
+        trader.book.fail("cancel", *[Fault.REFUSE] * 2)
+        assert await refused(trader, order) == (grpc.StatusCode.FAILED_PRECONDITION, reason)
+        assert (await trader.row(order))["next_check_at"] is not None
+        assert state(await trader.look(order)) == "OPEN"
+        assert state(await trader.look(order)) == "CANCELED"
+
+    async def test_one_that_can_neither_be_ended_nor_be_asked_for_with_these_credentials_is_ended_with_others(
+        self, trader: Trader
+    ) -> None:
+        order = await trader.place()
+        trader.book.refusal = FailedPrecondition("Not with these.", reason="CREDENTIALS_REJECTED")
+        for method in ("cancel", "order"):
+            trader.book.fail(method, Fault.REFUSE)
+        assert await refused(trader, order) == (grpc.StatusCode.FAILED_PRECONDITION, "CREDENTIALS_REJECTED")
+        assert state(await trader.look(order)) == "CANCELED"
+
+    async def test_one_that_the_exchange_does_not_show_yet_is_ended_when_it_does(
+        self, trader: Trader
+    ) -> None:
+        order = await trader.place()
+        trader.book.hidden = True
+        assert await refused(trader, order) == (grpc.StatusCode.NOT_FOUND, "ORDER_NOT_FOUND")
+        trader.book.hidden = False
+        assert state(await trader.look(order)) == "CANCELED"
+
+    async def test_what_became_of_it_is_written_later_where_the_database_stumbles(
+        self, trader: Trader
+    ) -> None:
+        order = await trader.place()
+        stumbled = Internal("Something else went wrong.")
+        with mock.patch.object(order_store, "write", side_effect=stumbled):
+            assert await refused(trader, order) == (grpc.StatusCode.INTERNAL, "INTERNAL")
+        assert state(await trader.look(order)) == "CANCELED"
+
+    async def test_one_of_which_the_exchange_can_not_be_asked_is_ended_all_the_same(
+        self, trader: Trader
+    ) -> None:
+        order = await trader.place()
+        trader.book.tells_single_orders = trader.book.takes_client_ids = False
+        assert state(await trader.cancel(order)) == "CANCELED"
+
+    async def test_a_cancel_that_comes_while_somebody_gives_up_asking_is_kept(self, trader: Trader) -> None:
+        order = await trader.place(time_in_force=TIME_IN_FORCE_IOC)
+        trader.book.hidden = True
+        trader.book.fail("order", Fault.HANG)
+        await trader.change(order, "next_check_at = now()")
+        await trader.bridge.resolving.once()
+        await eventually(lambda: "order" in trader.book.asked, "it is asked about")
+        trader.book.fail("cancel", Fault.BEFORE)
+        trader.book.fail("order", Fault.BEFORE)
+        assert await refused(trader, order) == (grpc.StatusCode.UNAVAILABLE, "EXCHANGE_UNAVAILABLE")
+        trader.book.gate.set()
+        await eventually(lambda: not trader.bridge.resolving.busy, "it gave up")
+        trader.book.hidden = False
+        assert state(await trader.look(order)) == "CANCELED"
 
     async def test_an_unknown_one_is_found_first(self, trader: Trader) -> None:
         trader.book.fail("place", Fault.AFTER)

@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 from bridgeservice.enums import OrderSide, OrderState, OrderType
 from bridgeservice.exchanges.exchange import Environment
 from bridgeservice.exchanges.orders import ExchangeOrder
-from bridgeservice.matching import Match, looks_like, match
+from bridgeservice.matching import FromFills, Match, looks_like, match
 from bridgeservice.order_records import Order, Twin
 
 NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -38,6 +38,10 @@ def theirs(order_id: str, at: datetime | None = NOON, **changes: str) -> Exchang
         price="100.0", filled="0", time=at,
     )  # fmt: skip
     return replace(like, **changes)  # type: ignore[arg-type]  # a test's changes
+
+
+def fills(order_id: str, at: datetime = NOON, filled: str = "0.5") -> FromFills:
+    return FromFills(order_id, "BTC/USDT", OrderState.UNKNOWN, side=OrderSide.BUY, filled=filled, time=at)
 
 
 def twin(order: Order, *, overdue: bool = True) -> Twin:
@@ -78,6 +82,31 @@ def test_an_order_that_went_with_a_client_order_id_is_the_one_that_has_it() -> N
     listed = [theirs("1"), theirs("2", client_order_id="mine"), theirs("3", client_order_id="yours")]
     assert found(order, [], listed) == Match(listed[1])
     assert found(order, [], listed[::2]) == Match()
+
+
+def test_what_was_filled_tells_no_client_order_id_and_may_be_it_all_the_same() -> None:
+    order = ours(client_order_id="mine")
+    assert found(order, [twin(order)], [fills("1")]) == Match(fills("1"))
+    assert found(order, [twin(order)], [fills("1"), theirs("2", client_order_id="mine")]).found == theirs(
+        "2", client_order_id="mine"
+    )
+
+
+@pytest.mark.parametrize(
+    ("told", "certain"),
+    [
+        (fills("1", NOON + timedelta(days=1)), False),
+        (fills("", NOON + timedelta(days=1)), False),
+        (fills(""), False),
+        (fills("1", NOON - timedelta(hours=1)), True),
+        (fills("1", NOON + timedelta(days=1), "0.6"), True),
+        (theirs("1", NOON + timedelta(days=1)), True),
+    ],
+    ids=["later", "later, of whom", "of whom", "before", "more", "another order"],
+)
+def test_what_was_filled_long_after_it_was_sent_leaves_it_open(told: ExchangeOrder, *, certain: bool) -> None:
+    order = ours()
+    assert found(order, [twin(order)], [told]) == Match(certain=certain)
 
 
 def test_nothing_that_looks_like_it_is_nothing() -> None:

@@ -2,79 +2,26 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
 
-from bridgeservice.enums import OrderSide, OrderState, OrderType
-from bridgeservice.exchanges.orders import ExchangeTrade, Ticket
-from bridgeservice.history_reading import PAGE, HistoryReading
-from bridgeservice.journal import Journal
-from bridgeservice.reconciliation import Reconciliation
-from bridgeservice.reconciliation_loop import ReconciliationLoop
+from bridgeservice import history_reading
+from bridgeservice.enums import OrderSide
+from bridgeservice.exchanges.orders import ExchangeTrade
 from bridgeservice.store.reconciliations import Pace
-from bridgeservice.v1 import trading_bridge_pb2 as pb
 from bridgeservice.v1.order_pb2 import Order
-from bridgeservice.v1.trade_pb2 import Trade
 from servicekit.database.engine import Database
-from servicekit.work import Work
+from servicekit.errors import FailedPrecondition
 from tests.support.bridge_service import connector_request, running
+from tests.support.comparing import ALWAYS, Comparing, compared, looped
+from tests.support.fake_exchanges import spot
 from tests.support.fake_orders import Fault
-from tests.support.trading import Trader, state, trading
-
-ALWAYS = Pace(soon=timedelta(0), often=timedelta(0), seldom=timedelta(0), lease=timedelta(seconds=30))
-ELSEWHERE = Ticket("BTC/USDT", OrderSide.SELL, OrderType.LIMIT, "2", "150", client_order_id="not-ours")
-
-
-@dataclass
-class Comparing:
-    """A trader, and the loop that compares his connector, turned by hand."""
-
-    trader: Trader
-    loop: ReconciliationLoop
-    work: Work
-
-    async def compare(self) -> int:
-        """One turn, to its end."""
-        begun = await self.loop.once()
-        await self.work.end()
-        return begun
-
-    async def forget_the_pause(self) -> None:
-        """As if the time after a failure had passed."""
-        async with self.trader.database.autocommit() as connection:
-            await connection.execute(
-                text(
-                    "UPDATE bridge.reconciliations SET claimed_until = NULL FROM bridge.accounts"
-                    " WHERE accounts.id = account_id AND account_name = :account"
-                ),
-                {"account": self.trader.account},
-            )
-
-    async def trades(self) -> list[Trade]:
-        request = pb.ListTradesRequest(account_name=self.trader.account, page_size=1000)
-        return list((await self.trader.bridge.stub.ListTrades(request)).trades)
-
-    async def external(self) -> list[Order]:
-        return [each for each in await self.trader.listed() if each.external]
-
-
-def looped(trader: Trader, database: Database, pace: Pace = ALWAYS) -> tuple[ReconciliationLoop, Work]:
-    bridge, work = trader.bridge, Work(timedelta(seconds=20))
-    history = HistoryReading(database, bridge.calls, bridge.sessions, backfill=timedelta(days=30))
-    reconciliation = Reconciliation(database, Journal(database), bridge.sessions, history)
-    loop = ReconciliationLoop(database, bridge.accounts, reconciliation, work, pace)
-    loop.hear(bridge.accounts.connector(trader.account, trader.connector))
-    return loop, work
-
-
-@asynccontextmanager
-async def compared(database: Database) -> AsyncIterator[Comparing]:
-    async with trading(database) as trader:
-        yield Comparing(trader, *looped(trader, database))
+from tests.support.probe import eventually
+from tests.support.trading import Trader, state, unknown
 
 
 @pytest.fixture
@@ -86,9 +33,7 @@ async def comparing(database: Database) -> AsyncIterator[Comparing]:
 @pytest.fixture
 async def used(comparing: Comparing) -> Comparing:
     """One whose connector has been used, and compared once."""
-    await comparing.trader.place()
-    comparing.loop.use(comparing.trader.account)
-    assert await comparing.compare() == 1
+    await comparing.begin()
     return comparing
 
 
@@ -130,28 +75,25 @@ async def test_two_replicas_that_compare_at_once_count_a_fill_once(
     assert len(await used.trades()) == 1
 
 
-async def test_an_open_order_that_was_made_elsewhere_is_recorded_and_can_be_cancelled(
-    used: Comparing,
+async def test_a_replica_that_compares_for_longer_than_it_may_takes_the_connector_from_nobody(
+    used: Comparing, make_database: Callable[[], Database]
 ) -> None:
-    made = used.trader.book.add(ELSEWHERE)
-    await used.compare()
-    [order] = await used.external()
-    assert (state(order), order.exchange_order_id, order.client_order_id) == ("OPEN", made.id, "not-ours")
-    assert (order.amount, order.price) == ("2", "150")
-    assert state(await used.trader.cancel(order)) == "CANCELED"
-    assert used.trader.book.placed[made.id].state is OrderState.CANCELED
-
-
-async def test_an_order_that_was_made_and_filled_elsewhere_in_between_is_recorded_with_its_trades(
-    used: Comparing,
-) -> None:
-    made = used.trader.book.add(ELSEWHERE)
-    used.trader.book.fill(made.id)
-    await used.compare()
-    [order] = await used.external()
-    assert (state(order), order.filled, order.cost) == ("FILLED", "2", "300")
-    [trade] = await used.trades()
-    assert trade.order_id == order.order_id
+    trader = used.trader
+    order = await trader.place()
+    trader.book.fill(order.exchange_order_id)
+    short = replace(ALWAYS, lease=timedelta(0))
+    slow, slow_work = looped(trader, make_database(), short)
+    trader.book.fail("trades", Fault.HANG, Fault.HANG)
+    assert await slow.once() == 1
+    await eventually(lambda: "trades" in trader.book.asked[-2:], "it reads trades")
+    assert await used.loop.once() == 1
+    await eventually(lambda: trader.book.asked.count("trades") > 3, "the other one does, too")
+    trader.book.gate.set()
+    await slow_work.end()
+    await used.work.end()
+    now = await trader.get(order)
+    assert (state(now), now.filled) == ("FILLED", "0.50")
+    assert len(await used.trades()) == 1
 
 
 async def test_an_order_that_vanished_is_looked_up_before_its_state_changes(used: Comparing) -> None:
@@ -164,6 +106,86 @@ async def test_an_order_that_vanished_is_looked_up_before_its_state_changes(used
     await used.forget_the_pause()
     await used.compare()
     assert state(await trader.get(order)) == "CANCELED"
+
+
+async def vanished(used: Comparing, age: str = "1 minute") -> Order:
+    """An order that the exchange neither lists nor knows any more, acknowledged so long ago."""
+    order = await used.trader.place()
+    del used.trader.book.placed[order.exchange_order_id]
+    await used.trader.change(order, f"updated_at = now() - interval '{age}'")
+    return order
+
+
+async def test_an_order_that_is_nowhere_has_ended(used: Comparing) -> None:
+    order = await vanished(used)
+    await used.compare()
+    assert state(await used.trader.get(order)) == "CANCELED"
+
+
+async def test_so_has_one_that_was_filled_in_part_and_of_which_the_exchange_says_no_more(
+    used: Comparing,
+) -> None:
+    trader = used.trader
+    trader.book.takes_client_ids = trader.book.tells_single_orders = False
+    order = await unknown(trader, amount="0.70")
+    made = trader.book.open[-1]
+    trader.book.fill_some(made.id, "0.2")
+    trader.book.end(made.id)
+    assert state(await trader.look(order)) == "UNKNOWN"
+    await trader.change(order, "updated_at = now() - interval '1 minute'")
+    await used.compare()
+    now = await trader.get(order)
+    assert (state(now), now.filled, now.reason) == ("CANCELED", "0.2", "")
+
+
+async def test_but_not_right_after_it_was_acknowledged(used: Comparing) -> None:
+    order = await vanished(used, "9 seconds")
+    await used.compare()
+    assert state(await used.trader.get(order)) == "OPEN"
+
+
+async def test_nor_while_there_are_trades_that_were_not_read(
+    used: Comparing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history_reading, "PAGE", 1)
+    order = await vanished(used)
+    now = datetime.now(UTC)
+    used.trader.book.fills = [
+        ExchangeTrade(f"t{n}", "7", "BTC/USDT", OrderSide.SELL, "1", "9", "9", now - timedelta(minutes=n))
+        for n in range(15, 0, -1)
+    ]
+    await used.compare()
+    assert state(await used.trader.get(order)) == "OPEN"
+    await used.compare()
+    assert state(await used.trader.get(order)) == "CANCELED"
+
+
+async def test_nor_where_its_market_was_not_asked(used: Comparing) -> None:
+    trader = used.trader
+    exchange = trader.bridge.exchanges[trader.connector]
+    exchange.known_markets["ETH/USDT"] = spot("ETH/USDT")
+    order = await trader.place(symbol="ETH/USDT")
+    await trader.change(order, "updated_at = now() - interval '1 minute'")
+    del exchange.known_markets["ETH/USDT"]
+    trader.book.ended_markets.add("ETH/USDT")
+    other, work = looped(trader, trader.database)  # which has yet to learn how this exchange tells
+    trader.book.wants_market = FailedPrecondition("Name a market.", reason="NOT_SUPPORTED")
+    assert await other.once() == 1
+    await work.end()
+    assert state(await trader.get(order)) == "OPEN"
+
+
+async def test_a_trade_that_came_at_the_same_moment_as_its_order_is_given_to_it(used: Comparing) -> None:
+    trader = used.trader
+    trader.book.fills_at_once = True
+    order = await trader.place()
+    await used.compare()
+    async with trader.database.autocommit() as connection:
+        changed = text("UPDATE bridge.trades SET order_id = NULL WHERE order_id = :id")
+        assert (await connection.execute(changed, {"id": UUID(order.order_id)})).rowcount == 1
+    trader.book.tells_single_orders = trader.book.takes_client_ids = False
+    await used.compare()
+    assert [each.order_id for each in await used.trades()] == [order.order_id]
 
 
 async def test_an_order_whose_outcome_is_not_known_is_not_taken_for_a_strangers(used: Comparing) -> None:
@@ -184,53 +206,6 @@ async def test_an_order_whose_outcome_is_not_known_is_found_by_its_client_order_
     await used.compare()
     assert state(await trader.get(order)) == "OPEN"
     assert await used.external() == []
-
-
-async def test_history_is_read_back_to_its_bound_page_by_page(comparing: Comparing) -> None:
-    book, now = comparing.trader.book, datetime.now(UTC)
-    book.fills = [
-        ExchangeTrade(
-            f"h{n}", f"old{n}", "BTC/USDT", OrderSide.BUY, "1", "9", "9", now - timedelta(minutes=n)
-        )
-        for n in range(PAGE * 2 + 5, 0, -1)
-    ]
-    book.fills.insert(
-        0, ExchangeTrade("h-old", "older", "BTC/USDT", OrderSide.BUY, "1", "9", "9", now - timedelta(days=31))
-    )
-    comparing.loop.use(comparing.trader.account)
-    await comparing.compare()
-    trades = await comparing.trades()
-    assert len(trades) == 1000  # a page of ListTrades
-    assert {each.order_id for each in trades} == {""}
-    assert await comparing.external() == []  # of what is from before nothing is made up
-    assert book.asked.count("trades") >= 3
-
-
-async def test_history_goes_on_where_it_was_left_off(comparing: Comparing) -> None:
-    book, now = comparing.trader.book, datetime.now(UTC)
-    book.fills = [
-        ExchangeTrade(f"h{n}", "old", "BTC/USDT", OrderSide.BUY, "1", "9", "9", now - timedelta(hours=n))
-        for n in range(PAGE + 10, 0, -1)
-    ]
-    comparing.loop.use(comparing.trader.account)
-    await comparing.compare()
-    asked = len(book.asked)
-    await comparing.compare()
-    assert len(await comparing.trades()) == PAGE + 10
-    assert len(book.asked) - asked <= 4  # the question for all markets, open orders, and one page
-
-
-async def test_many_trades_of_one_moment_do_not_hold_up_the_rest(comparing: Comparing) -> None:
-    book, then = comparing.trader.book, datetime.now(UTC) - timedelta(days=1)
-    book.fills = [
-        ExchangeTrade(f"m{n}", "old", "BTC/USDT", OrderSide.BUY, "1", "9", "9", then) for n in range(PAGE)
-    ]
-    book.fills += [
-        ExchangeTrade("later", "old", "BTC/USDT", OrderSide.BUY, "1", "9", "9", then + timedelta(seconds=1))
-    ]
-    comparing.loop.use(comparing.trader.account)
-    await comparing.compare()
-    assert "later" in {each.exchange_trade_id for each in await comparing.trades()}
 
 
 async def test_a_comparison_that_fails_is_not_made_again_at_once(used: Comparing) -> None:

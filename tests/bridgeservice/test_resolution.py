@@ -2,25 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from typing import Any
 from unittest import mock
 
 import pytest
 
-from bridgeservice.enums import OrderSide, OrderState
+from bridgeservice.enums import OrderState
 from bridgeservice.store import order_claims
-from bridgeservice.v1.order_pb2 import ORDER_TYPE_MARKET, TIME_IN_FORCE_IOC, Order
+from bridgeservice.v1.order_pb2 import ORDER_TYPE_MARKET, TIME_IN_FORCE_IOC
 from servicekit.database.engine import Database
 from servicekit.errors import Unavailable
 from tests.support.bridge_service import connector_request
 from tests.support.fake_orders import Fault
-from tests.support.orders import limit
 from tests.support.probe import eventually
-from tests.support.trading import Trader, state, trading
-
-LONG_AFTER = "1 hour"
-"""More than any sending and settling takes."""
+from tests.support.trading import LONG_AFTER, Trader, state, trading, unknown
 
 
 @pytest.fixture
@@ -30,25 +25,6 @@ async def trader(database: Database) -> AsyncIterator[Trader]:
         yield trader
 
 
-@pytest.fixture
-async def nameless(database: Database) -> AsyncIterator[Trader]:
-    """On one that takes none, so that orders are found by what they look like."""
-    async with trading(database) as trader:
-        trader.book.takes_client_ids = False
-        yield trader
-
-
-def sent(trader: Trader) -> int:
-    return trader.book.asked.count("place")
-
-
-async def unknown(trader: Trader, fault: Fault = Fault.AFTER, **fields: Any) -> Order:
-    trader.book.fail("place", fault)
-    order = await trader.place(**fields)
-    assert state(order) == "UNKNOWN"
-    return order
-
-
 class TestByClientOrderId:
     """The exchange is asked for it."""
 
@@ -56,7 +32,7 @@ class TestByClientOrderId:
         order = await unknown(trader)
         found = await trader.look(order)
         assert (state(found), found.reason, found.exchange_order_id) == ("OPEN", "", "1")
-        assert sent(trader) == 1
+        assert trader.sent == 1
         assert (await trader.row(order))["next_check_at"] is None
 
     async def test_one_that_was_filled_meanwhile_is_found_filled(self, trader: Trader) -> None:
@@ -74,7 +50,7 @@ class TestByClientOrderId:
             assert (state(found), found.reason) == ("UNKNOWN", "EXCHANGE_UNAVAILABLE")
         found = await trader.look(order, after="1 minute")
         assert (state(found), found.reason) == ("REJECTED", "NOT_PLACED")
-        assert sent(trader) == 1
+        assert trader.sent == 1
 
     async def test_and_only_when_it_has_said_so_several_times(self, trader: Trader) -> None:
         order = await unknown(trader, Fault.BEFORE)
@@ -102,102 +78,6 @@ class TestByClientOrderId:
         found = await trader.look(order)
         assert (state(found), found.reason) == ("UNKNOWN", "EXCHANGE_BAD_RESPONSE")
         assert found.exchange_order_id == "1"
-
-
-class TestByItsLooks:
-    """It is looked for among what is open and was filled."""
-
-    async def test_the_one_order_that_looks_like_it_is_it(self, nameless: Trader) -> None:
-        for other in (
-            limit(OrderSide.SELL, "0.50", "100.10"),
-            limit(OrderSide.BUY, "0.51", "100.10"),
-            limit(OrderSide.BUY, "0.50", "100.11"),
-            limit(OrderSide.BUY, "0.50", "100.10", "ETH/USDT"),
-        ):
-            nameless.book.add(other)
-        order = await unknown(nameless)
-        found = await nameless.look(order)
-        assert (state(found), found.exchange_order_id) == ("OPEN", "5")
-
-    async def test_one_that_was_filled_meanwhile_is_found_by_its_fills(self, nameless: Trader) -> None:
-        nameless.book.fills_at_once = True
-        order = await unknown(nameless, type=ORDER_TYPE_MARKET, price="")
-        found = await nameless.look(order)
-        assert (state(found), found.exchange_order_id, found.filled) == ("FILLED", "1", "0.50")
-
-    async def test_an_order_that_the_journal_knows_is_not_taken_for_another(self, nameless: Trader) -> None:
-        first = await nameless.place()
-        second = await unknown(nameless, Fault.BEFORE)
-        assert state(await nameless.look(second)) == "UNKNOWN"
-        assert (await nameless.get(first)).exchange_order_id == "1"
-
-    async def test_one_that_was_made_at_another_time_is_not_it(self, nameless: Trader) -> None:
-        placed = nameless.book.add(limit(OrderSide.BUY, "0.50", "100.10"))
-        assert placed.time is not None
-        object.__setattr__(placed, "time", placed.time - timedelta(minutes=10))
-        order = await unknown(nameless, Fault.BEFORE)
-        assert state(await nameless.look(order)) == "UNKNOWN"
-
-    async def test_several_that_look_like_one_leave_it_open(self, nameless: Trader) -> None:
-        nameless.book.add(limit(OrderSide.BUY, "0.50", "100.10"))
-        order = await unknown(nameless)
-        found = await nameless.look(order)
-        assert (state(found), found.reason) == ("UNKNOWN", "AMBIGUOUS")
-
-    async def test_as_many_as_were_sent_are_told_apart(self, nameless: Trader) -> None:
-        orders = [await unknown(nameless) for _ in range(3)]
-        ids = {(await nameless.look(order)).exchange_order_id for order in reversed(orders)}
-        assert ids == {"1", "2", "3"}
-        assert sent(nameless) == 3
-
-    async def test_fewer_than_were_sent_are_told_apart_only_when_no_more_can_come(
-        self, nameless: Trader
-    ) -> None:
-        orders = [await unknown(nameless, Fault.AFTER), await unknown(nameless, Fault.BEFORE)]
-        assert [(await nameless.look(order)).reason for order in orders] == ["AMBIGUOUS"] * 2
-        placed = nameless.book.placed["1"]
-        assert placed.time is not None
-        object.__setattr__(placed, "time", placed.time - timedelta(minutes=10))
-        for order in orders:
-            await nameless.pass_time(order, "10 minutes")
-        ended = [await nameless.look(order) for order in orders]
-        assert (state(ended[0]), ended[0].exchange_order_id) == ("OPEN", "1")
-        for _ in range(2):
-            await nameless.look(orders[1])
-        assert (await nameless.get(orders[1])).reason == "NOT_PLACED"
-        assert len(nameless.book.placed) == 1
-
-    async def test_where_no_order_can_be_asked_for_what_was_filled_whole_is_found_by_its_fills(
-        self, nameless: Trader
-    ) -> None:
-        nameless.book.tells_single_orders = False
-        order = await unknown(nameless)
-        nameless.book.fill("1")
-        found = await nameless.look(order)
-        assert (state(found), found.exchange_order_id, found.filled) == ("FILLED", "1", "0.50")
-
-    async def test_and_of_what_was_filled_in_part_it_is_not_known_whether_the_rest_is_over(
-        self, nameless: Trader
-    ) -> None:
-        nameless.book.tells_single_orders = False
-        order = await unknown(nameless)
-        nameless.book.fill_some("1", "0.2")
-        nameless.book.end("1")
-        for after in ("0", LONG_AFTER, LONG_AFTER, LONG_AFTER):
-            found = await nameless.look(order, after=after)
-            assert (state(found), found.exchange_order_id, found.filled) == ("UNKNOWN", "1", "0.2")
-
-    async def test_an_order_that_is_still_being_sent_may_be_the_one_that_is_there(
-        self, nameless: Trader
-    ) -> None:
-        order = await unknown(nameless, Fault.BEFORE)
-        nameless.book.fail("place", Fault.HANG)
-        sending = asyncio.create_task(nameless.place())
-        await eventually(lambda: len(nameless.book.placed) == 1, "it is placed")
-        assert (await nameless.look(order)).reason == "AMBIGUOUS"
-        nameless.book.gate.set()
-        assert (await sending).exchange_order_id == "1"
-        assert state(await nameless.look(order)) == "UNKNOWN"
 
 
 class TestTheLoop:

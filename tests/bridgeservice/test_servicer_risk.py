@@ -3,15 +3,20 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from unittest import mock
+from uuid import UUID
 
 import grpc
 import pytest
+from sqlalchemy import text
 
+from bridgeservice.cancellation import Cancellation
 from bridgeservice.exchanges.exchange import Ticker
+from bridgeservice.store import accounts
 from bridgeservice.v1 import trading_bridge_pb2 as pb
 from bridgeservice.v1.order_pb2 import ORDER_SIDE_SELL, ORDER_TYPE_MARKET, Order
 from bridgeservice.v1.risk_pb2 import RiskRule
-from servicekit.database.engine import Database
+from servicekit.database.engine import Connection, Database
 from tests.support.bridge_service import connector_request, running
 from tests.support.fake_orders import Fault
 from tests.support.key_service import refusal, violations
@@ -188,6 +193,26 @@ async def test_once_a_kill_switch_is_engaged_nothing_more_is_journalled(trader: 
     assert all(each.create_time.ToDatetime() <= switch.engage_time.ToDatetime() for each in let_through)
 
 
+async def test_a_kill_switch_that_waited_for_an_order_is_engaged_after_it(trader: Trader) -> None:
+    begun, go_on, hold = asyncio.Event(), asyncio.Event(), accounts.hold
+
+    async def hold_late(connection: Connection, account_name: str) -> UUID:
+        if not begun.is_set():  # the first one is the switch's
+            await connection.execute(text("SELECT"))  # its transaction has begun
+            begun.set()
+            await go_on.wait()
+        return await hold(connection, account_name)
+
+    with mock.patch.object(accounts, "hold", hold_late):
+        engaging = asyncio.ensure_future(engage(trader))
+        await begun.wait()
+        order = await trader.place()
+        go_on.set()
+        switch = (await engaging).kill_switch
+    assert refused(order) == ""
+    assert order.create_time.ToDatetime() <= switch.engage_time.ToDatetime()
+
+
 async def test_a_kill_switch_cancels_what_is_open_where_that_is_asked_for(trader: Trader) -> None:
     orders = [await trader.place() for _ in range(3)]
     assert list((await engage(trader)).orders) == []
@@ -195,6 +220,29 @@ async def test_a_kill_switch_cancels_what_is_open_where_that_is_asked_for(trader
     canceled = (await engage(trader, cancel_open_orders=True)).orders
     assert {each.order_id for each in canceled} == {each.order_id for each in orders}
     assert {state(each) for each in canceled} == {"CANCELED"}
+
+
+async def test_what_a_kill_switch_cancels_is_cancelled_also_where_the_bridge_dies_before_it_has_asked(
+    trader: Trader,
+) -> None:
+    orders = [await trader.place() for _ in range(3)]
+    gone = asyncio.CancelledError()
+    with mock.patch.object(Cancellation, "try_all", side_effect=gone), pytest.raises(grpc.aio.AioRpcError):
+        await engage(trader, cancel_open_orders=True)
+    assert len(trader.book.open) == 3
+    for order in orders:
+        await trader.look(order)
+    assert {state(await trader.get(order)) for order in orders} == {"CANCELED"}
+
+
+async def test_what_a_broken_rule_cancels_is_cancelled_also_where_the_bridge_dies_before_it_has_asked(
+    trader: Trader,
+) -> None:
+    before = await trader.place()
+    await set_rules(trader, rule("MAX_OPEN_ORDERS", "REFUSE_AND_CANCEL", limit="1"))
+    with mock.patch.object(Cancellation, "sweep"):
+        assert refused(await trader.place()) == "TOO_MANY_OPEN_ORDERS"
+    assert state(await trader.look(before)) == "CANCELED"
 
 
 async def test_an_order_on_its_way_when_the_switch_is_engaged_is_cancelled_as_soon_as_it_is_known(

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from bridgeservice.records import TradeFilter
-from bridgeservice.store import snapshots, trades
+from bridgeservice.store import accounts, external_orders, snapshots, trades
+from bridgeservice.store.reconciliations import Due
 from bridgeservice.store.snapshots import Range
 from servicekit.database.engine import Database
 from servicekit.paging import Position
@@ -25,8 +26,8 @@ SLACK = 5
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTES = timedelta(minutes=1)
 
-# One trade in a hundred is on a rare market, and one in twenty is deleted. Without the checks of foreign keys, and with
-# the indexes made last, which is quicker.
+# One trade in a hundred is on a rare market, one in twenty is deleted, and of one in a hundred the order is not known.
+# Without the checks of foreign keys, and with the indexes made last, which is quicker.
 FILL = f"""
 SET session_replication_role = replica;
 SET maintenance_work_mem = '256MB';
@@ -38,11 +39,12 @@ END $$;
 INSERT INTO bridge.accounts (account_name) SELECT 'client_' || lpad(n::text, 2, '0') FROM generate_series(0, 99) n;
 CREATE TEMP TABLE numbered AS SELECT array_agg(id ORDER BY account_name) AS ids FROM bridge.accounts;
 INSERT INTO bridge.trades (account_id, connector_name, exchange_trade_id, symbol, side, amount, price, cost, traded_at,
-                           is_deleted, deleted_at)
+                           is_deleted, deleted_at, exchange_order_id, order_id)
 SELECT (SELECT ids[1 + n % 10] FROM numbered), CASE WHEN n / 10 % 3 = 0 THEN 'gate' ELSE 'kraken' END, n::text,
        CASE WHEN n / 10 % 100 = 7 THEN 'ODD/USDT' WHEN n / 10 % 7 = 0 THEN 'ETH/USDT' ELSE 'BTC/USDT' END,
        'buy', 1, 100, 100, timestamptz '2026-01-01 00:00 UTC' + make_interval(secs => n),
-       n / 10 % 20 = 14, CASE WHEN n / 10 % 20 = 14 THEN now() END
+       n / 10 % 20 = 14, CASE WHEN n / 10 % 20 = 14 THEN now() END, 'x' || n / 30,
+       CASE WHEN n % 1000 > 10 THEN gen_random_uuid() END
   FROM generate_series(1, {TRADES}) n;
 DO $$ DECLARE definition text; BEGIN
     FOR definition IN SELECT indexdef FROM made LOOP EXECUTE definition; END LOOP;
@@ -55,6 +57,12 @@ SELECT (SELECT ids[1 + n / 2 % 100] FROM numbered), CASE WHEN n % 2 = 0 THEN 'ga
   FROM generate_series(0, {SNAPSHOTS} - 1) n;
 ANALYZE bridge.trades, bridge.portfolio_snapshots, bridge.accounts;
 """  # noqa: S608 - figures of ours
+
+AN_ORDER = """
+INSERT INTO bridge.orders (account_id, connector_name, exchange, environment, symbol, side, amount, state,
+                           exchange_order_id)
+VALUES (:account_id, 'kraken', 'kraken', 'LIVE', 'BTC/USDT', 'buy', 1, 'open', 'new') RETURNING id
+"""
 
 FILTERS = {
     "all": (TradeFilter(), "ix_trades_account"),
@@ -134,3 +142,19 @@ async def test_a_history_reads_its_own_range_by_an_index_wherever_that_lies(data
         assert "Seq Scan" not in plan.nodes
         assert plan.indexes == {"ix_portfolio_snapshots_bucket"}
     assert abs(early.buffers - late.buffers) <= 2 * SLACK, (early, late)
+
+
+async def test_trades_whose_order_is_not_known_are_found_by_an_index_of_theirs(database: Database) -> None:
+    async with database.transaction() as connection:
+        account_id = await accounts.find(connection, "client_03")
+        assert account_id is not None
+        order_id = (await connection.execute(text(AN_ORDER), {"account_id": account_id})).scalar_one()
+    due = Due(account_id, "client_03", "kraken", START, True, START, {}, START)
+    for work in (
+        lambda connection: trades.adopt(connection, [order_id]),
+        lambda connection: external_orders.owners(connection, due, PAGE),
+    ):
+        [plan] = await explained(database, work)
+        assert "Seq Scan" not in plan.nodes
+        assert "ix_trades_ownerless" in plan.indexes
+        assert plan.buffers < 2000

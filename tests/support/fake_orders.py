@@ -20,7 +20,14 @@ from bridgeservice.exchanges.orders import (
     Refusal,
     Ticket,
 )
-from servicekit.errors import DeadlineExceeded, FailedPrecondition, KeybridgeError, NotFound, Unavailable
+from servicekit.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    KeybridgeError,
+    NotFound,
+    Unavailable,
+)
 
 
 class Fault(Enum):
@@ -49,12 +56,31 @@ class FakeBook:
     asked: list[str] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     takes_client_ids: bool = True
+    tells_by_client_id: bool = True
+    """Whether an order can be asked for by the id that it went with."""
+    tells_orders_of_fills: bool = True
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     hidden: bool = False
     """Whether questions are answered as if there were no orders, as happens right after they were placed."""
     fills_at_once: bool = False
+    refusal: KeybridgeError = field(
+        default_factory=lambda: FailedPrecondition(
+            "There is too little for this.", reason="INSUFFICIENT_FUNDS"
+        )
+    )
+    """What the exchange says where it says no."""
     tells_single_orders: bool = True
     """Whether an order can be asked for by the exchange's id."""
+    wants_market: KeybridgeError | None = None
+    """What questions about all markets at once are refused with."""
+    tells_all_trades: bool = False
+    """Whether those about trades are not, all the same."""
+    separate: set[str] = field(default_factory=set)
+    """Markets that are told of only when they are named."""
+    ended_markets: set[str] = field(default_factory=set)
+    """Markets that there are no more."""
+    asked_trades: list[tuple[str | None, datetime]] = field(default_factory=list)
+    """For which market trades were asked for, and from when on."""
     positions: Sequence[Position] = ()
     armed: list[timedelta] = field(default_factory=list)
     """What the dead man's switch was set to."""
@@ -71,7 +97,7 @@ class FakeBook:
         waiting = self.faults.get(method)
         fault = waiting.pop(0) if waiting else None
         if fault is Fault.REFUSE:
-            return FailedPrecondition("There is too little for this.", reason="INSUFFICIENT_FUNDS")
+            return self.refusal
         if fault is Fault.BEFORE:
             raise Unavailable("It cannot be reached now.", reason="EXCHANGE_UNAVAILABLE")
         act()
@@ -82,6 +108,11 @@ class FakeBook:
         if fault is Fault.STUMBLE:
             raise LookupError(method)
         return None
+
+    async def answer(self, method: str) -> None:
+        """What a question meets that changes nothing."""
+        if refused := await self.meet(method):
+            raise refused
 
     def add(self, ticket: Ticket) -> ExchangeOrder:
         """Place an order, whoever does: also one that was made elsewhere."""
@@ -139,10 +170,21 @@ class FakeBook:
             return None
         if wanted.id and self.tells_single_orders:
             return self.placed.get(wanted.id)
-        if not (wanted.client_order_id and self.takes_client_ids):
+        if not (wanted.client_order_id and self.takes_client_ids and self.tells_by_client_id):
             raise FailedPrecondition("It can't be asked so.", reason="NOT_SUPPORTED")
         found = [each for each in self.placed.values() if each.client_order_id == wanted.client_order_id]
         return found[0] if found else None
+
+    def is_told(self, symbol: str, wanted: str | None) -> bool:
+        """Whether a question about a market, or about all, is answered with what is on this one."""
+        return wanted == symbol or (wanted is None and symbol not in self.separate | self.ended_markets)
+
+    def refuse(self, wanted: str | None, *, all_at_once: bool = False) -> None:
+        """What a question about a market, or about all, may be told instead."""
+        if wanted is None and self.wants_market is not None and not all_at_once:
+            raise self.wants_market
+        if wanted in self.ended_markets:
+            raise InvalidArgument("There is no such market.", reason="UNKNOWN_SYMBOL")
 
     @property
     def open(self) -> list[ExchangeOrder]:
@@ -161,7 +203,8 @@ class FakeTrading:
 
     async def cancel(self, order: Reference) -> None:
         def act() -> None:
-            found = self.book.find(order)
+            book = self.book
+            found = book.placed.get(order.id) if order.id and not book.hidden else book.find(order)
             if found is None:
                 raise NotFound("There is no such order.", reason="ORDER_NOT_FOUND")
             if found.state is not OrderState.OPEN:
@@ -172,24 +215,32 @@ class FakeTrading:
             raise refused
 
     async def order(self, order: Reference) -> ExchangeOrder | None:
-        await self.book.meet("order")
+        await self.book.answer("order")
+        self.book.refuse(order.symbol)
         return self.book.find(order)
 
     async def open_orders(self, symbol: str | None = None) -> Sequence[ExchangeOrder]:
-        await self.book.meet("open_orders")
-        return [] if self.book.hidden else [each for each in self.book.open if symbol in (None, each.symbol)]
+        await self.book.answer("open_orders")
+        book = self.book
+        book.refuse(symbol)
+        return [] if book.hidden else [each for each in book.open if book.is_told(each.symbol, symbol)]
 
     async def trades(self, symbol: str | None, since: datetime, limit: int) -> Sequence[ExchangeTrade]:
-        await self.book.meet("trades")
-        found = [each for each in self.book.fills if symbol in (None, each.symbol) and each.time >= since]
-        return [] if self.book.hidden else found[:limit]
+        book = self.book
+        book.asked_trades.append((symbol, since))
+        await book.answer("trades")
+        book.refuse(symbol, all_at_once=book.tells_all_trades)
+        found = [each for each in book.fills if book.is_told(each.symbol, symbol) and each.time >= since]
+        if not book.tells_orders_of_fills:
+            found = [replace(each, order_id="") for each in found]
+        return [] if book.hidden else found[:limit]
 
     async def positions(self) -> Sequence[Position]:
-        await self.book.meet("positions")
+        await self.book.answer("positions")
         return self.book.positions
 
     async def cancel_all_after(self, pause: timedelta) -> None:
-        await self.book.meet("cancel_all_after")
+        await self.book.answer("cancel_all_after")
         if not self.book.has_switch:
             raise FailedPrecondition("There is no such switch.", reason="NOT_SUPPORTED")
         self.book.armed.append(pause)

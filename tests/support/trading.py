@@ -13,8 +13,11 @@ from bridgeservice.v1 import trading_bridge_pb2 as pb
 from bridgeservice.v1.order_pb2 import ORDER_SIDE_BUY, ORDER_TYPE_LIMIT, Order, OrderState
 from servicekit.database.engine import Database
 from tests.support.bridge_service import Bridge, connector_request, running
-from tests.support.fake_orders import FakeBook
+from tests.support.fake_orders import FakeBook, Fault
 from tests.support.probe import eventually
+
+LONG_AFTER = "1 hour"
+"""More than any sending and settling takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,11 @@ class Trader:
     def book(self) -> FakeBook:
         """What the exchange has on it."""
         return self.bridge.exchanges[self.connector].orders
+
+    @property
+    def sent(self) -> int:
+        """How often an order was sent to the exchange."""
+        return self.book.asked.count("place")
 
     def request(self, **changes: Any) -> pb.PlaceOrderRequest:
         """A limit order that the market takes."""
@@ -111,6 +119,14 @@ async def trading(database: Database, connector: str = "kraken", **options: Any)
         trader = Trader(bridge, database, f"client_{uuid4()}", connector)
         await bridge.stub.AddConnector(connector_request(connector, account_name=trader.account))
         yield trader
+
+
+async def unknown(trader: Trader, fault: Fault = Fault.AFTER, **fields: Any) -> Order:
+    """An order of which nobody knows what became."""
+    trader.book.fail("place", fault)
+    order = await trader.place(**fields)
+    assert state(order) == "UNKNOWN"
+    return order
 
 
 def state(order: Order) -> str:

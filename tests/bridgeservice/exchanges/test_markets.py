@@ -62,6 +62,14 @@ async def test_a_failed_load_is_tried_again_by_the_next_caller(simulator: Simula
         assert "BTC/USDT" in await exchange.markets()
 
 
+async def test_what_an_order_on_gate_may_be_worth_is_told_though_ccxt_does_not_read_it(
+    simulator: Simulator,
+) -> None:
+    async with connected(simulator, "gate") as exchange:
+        market = await exchange.market("SHARP/USDT")
+    assert (market.min_cost, market.max_cost) == ("1", "5000000")
+
+
 @pytest.mark.parametrize("exchange_id", EXCHANGES)
 async def test_a_restart_needs_no_load_and_changes_nothing(simulator: Simulator, exchange_id: str) -> None:
     shelf = Shelf()
