@@ -152,7 +152,12 @@ _KeyFile = Annotated[
     Path | None, typer.Option(help="The private key that signs (PEM). Default: the one of keybridge up.")
 ]
 _DenyList = Annotated[
-    Path | None, typer.Option("--deny-list", help="The file to write to. Default: the one of keybridge up.")
+    Path | None,
+    typer.Option(
+        "--deny-list",
+        help="The file to write to. Default: KEYSERVICE_DENY_LIST_FILE and BRIDGESERVICE_DENY_LIST_FILE, or the one"
+        " of keybridge up.",
+    ),
 ]
 
 

@@ -12,6 +12,7 @@ from keybridge.home import home_directory
 from keybridge.identities import Identities
 from keybridge.signing import Order, SigningKey
 from servicekit.errors import SettingsError
+from servicekit.rpc.deny_list import DenyList
 from servicekit.rpc.grants import ALL
 from servicekit.values import parse_duration
 
@@ -53,9 +54,8 @@ async def mint(environ: Mapping[str, str], say: Say, key_file: Path | None, want
 
 async def revoke_token(environ: Mapping[str, str], say: Say, deny_list: Path | None, token_id: str) -> None:
     """Deny one token."""
-    file = deny_list or _own(environ).deny_list_file
-    revocation.change(file, lambda denied: denied.with_token(token_id))
-    say(f"The token {token_id} is denied, by {file}.")
+    what = f"The token {token_id} is denied"
+    _deny(environ, say, deny_list, what, lambda denied: denied.with_token(token_id))
 
 
 async def revoke_subject(
@@ -64,15 +64,35 @@ async def revoke_subject(
     """Deny all tokens that somebody was given before some moment. Times of issue are whole seconds, so that now means
     the end of this one.
     """
-    file = deny_list or _own(environ).deny_list_file
     moment = before or datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
-    revocation.change(file, lambda denied: denied.with_subject(subject, moment))
-    say(f"Tokens of {subject} issued before {moment:%Y-%m-%d %H:%M:%S} UTC are denied, by {file}.")
+    what = f"Tokens of {subject} issued before {moment:%Y-%m-%d %H:%M:%S} UTC are denied"
+    _deny(environ, say, deny_list, what, lambda denied: denied.with_subject(subject, moment))
 
 
 async def jwks(environ: Mapping[str, str], say: Say, key_file: Path | None) -> None:
     """Print what services need to check the tokens of a signing key."""
     say(_key(environ, key_file).jwks.rstrip("\n"))
+
+
+def _deny(
+    environ: Mapping[str, str],
+    say: Say,
+    named: Path | None,
+    what: str,
+    how: Callable[[DenyList], DenyList],
+) -> None:
+    """Change the list that was named, or else that of each service; and say by which it is denied, and where not."""
+    lists = {"--deny-list": named} if named else _own(environ).deny_lists
+    files = list(dict.fromkeys(file for file in lists.values() if file))
+    if not files:
+        raise SettingsError(
+            f"No service is told of a deny-list: set {' and '.join(lists)}, or name its file with --deny-list."
+        )
+    for file in files:
+        revocation.change(file, how)
+    say(f"{what}, by {' and '.join(map(str, files))}.")
+    for variable in (name for name, file in lists.items() if not file):
+        say(f"{variable} is not set: if that service takes tokens, it still takes these.")
 
 
 def _key(environ: Mapping[str, str], key_file: Path | None) -> SigningKey:
