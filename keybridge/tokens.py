@@ -10,11 +10,11 @@ from pathlib import Path
 from keybridge import revocation
 from keybridge.home import home_directory
 from keybridge.identities import Identities
+from keybridge.options import duration
 from keybridge.signing import Order, SigningKey
 from servicekit.errors import SettingsError
 from servicekit.rpc.deny_list import DenyList
 from servicekit.rpc.grants import ALL
-from servicekit.values import parse_duration
 
 Say = Callable[[str], None]
 
@@ -39,7 +39,7 @@ async def mint(environ: Mapping[str, str], say: Say, key_file: Path | None, want
         clients=None if ALL in wanted.clients else wanted.clients,
         audience=wanted.audience,
         issuer=wanted.issuer,
-        lasts=_duration(wanted.lasts),
+        lasts=duration("--ttl", wanted.lasts),
     )
     if ALL in wanted.clients and len(wanted.clients) > 1:
         raise SettingsError(
@@ -117,13 +117,3 @@ def _user() -> str:
         raise SettingsError(
             "The system has no name for you: say with --subject whom the token is for."
         ) from None
-
-
-def _duration(text: str) -> timedelta:
-    try:
-        parsed = parse_duration(text)
-    except ValueError as error:
-        raise SettingsError(f"--ttl {error}, not {text!r}") from None
-    if not isinstance(parsed, timedelta) or parsed <= timedelta(0):
-        raise SettingsError(f"--ttl should be longer than nothing, not {text!r}")
-    return parsed
