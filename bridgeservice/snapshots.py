@@ -20,7 +20,7 @@ from bridgeservice.store import snapshots as store
 from bridgeservice.store.snapshots import Snapshot
 from servicekit import logs
 from servicekit.database.engine import Database
-from servicekit.errors import KeybridgeError
+from servicekit.errors import KeybridgeError, NotFound
 
 _PAGE = 200
 # Callers come first: an exchange's rate limit is theirs too.
@@ -110,7 +110,10 @@ class Snapshots:
         async with self._turn:
             try:
                 portfolio = await self._portfolios.get(wish)
-            except KeybridgeError:  # the account was deleted meanwhile
+            except NotFound:  # the account was deleted meanwhile
+                return ()
+            except KeybridgeError as error:
+                _log.warning("an account could not be read for its snapshots", reason=error.reason)
                 return ()
         return [(each, each.reading) for each in portfolio.holdings if each.reading is not None]
 

@@ -152,7 +152,12 @@ _KeyFile = Annotated[
     Path | None, typer.Option(help="The private key that signs (PEM). Default: the one of keybridge up.")
 ]
 _DenyList = Annotated[
-    Path | None, typer.Option("--deny-list", help="The file to write to. Default: the one of keybridge up.")
+    Path | None,
+    typer.Option(
+        "--deny-list",
+        help="The file to write to. Default: KEYSERVICE_DENY_LIST_FILE and BRIDGESERVICE_DENY_LIST_FILE, or the one"
+        " of keybridge up.",
+    ),
 ]
 
 
@@ -220,13 +225,24 @@ def verify(
     since_checkpoint: Annotated[
         bool, typer.Option(help="Only what was sealed since the checkpoint.")
     ] = False,
+    seal_within: Annotated[
+        str, typer.Option(help="How old an event may be that is not sealed yet, such as 30s, 10m or 1h.")
+    ] = "10m",
 ) -> None:
-    """Find events that were edited, removed, moved or slipped in. Status 0: intact; 1: not; 2: can't be said."""
+    """Find events that were edited, removed, moved or slipped in.
+
+    Status 0: intact; 1: not; 2: can't be said; 3: what is sealed is intact, but sealing is held up.
+    """
     from keybridge import audit as record
 
     _run(
         lambda undo: record.verify(
-            _environ(), typer.echo, undo, checkpoint=checkpoint, since_checkpoint=since_checkpoint
+            _environ(),
+            typer.echo,
+            undo,
+            checkpoint=checkpoint,
+            since_checkpoint=since_checkpoint,
+            seal_within=seal_within,
         )
     )
 

@@ -4,11 +4,13 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from keybridge.home import surroundings
 from keybridge.interruption import Undo
+from keybridge.options import duration
 from keyservice.audit_verification import Checkpoint, Proof
 from keyservice.audit_verification import verify as prove
 from keyservice.keyring import read_keyring
@@ -21,6 +23,7 @@ from servicekit.wording import counted
 Say = Callable[[str], None]
 
 _TAMPERED: Final = 1
+_HELD_UP: Final = 3
 _TELL_EVERY: Final = 50_000
 
 
@@ -31,15 +34,24 @@ class Unverifiable(StartupError):
 
 
 async def verify(
-    environ: Mapping[str, str], say: Say, undo: Undo, *, checkpoint: Path | None, since_checkpoint: bool
+    environ: Mapping[str, str],
+    say: Say,
+    undo: Undo,
+    *,
+    checkpoint: Path | None,
+    since_checkpoint: bool,
+    seal_within: str,
 ) -> int:
-    """Prove the audit record; the exit status is 0 when it is intact, 1 when not, 2 when that can't be said."""
+    """Prove the audit record; the exit status is 0 when it is intact, 1 when not, 2 when that can't be said, and 3 when
+    what is sealed is intact, but something else should have been sealed long ago.
+    """
     try:
+        patience = duration("--seal-within", seal_within)
         known = _read(checkpoint) if checkpoint else None
         if since_checkpoint and known is None:
             raise SettingsError("--since-checkpoint needs a --checkpoint file that is there already.")
         async with surroundings(environ, undo) as home:
-            proof = await _prove(home.environ, say, known, only_since=since_checkpoint)
+            proof = await _prove(home.environ, say, known, patience, only_since=since_checkpoint)
         if checkpoint and not proof.findings:
             _keep(checkpoint, proof.head, known, say)
     except (StartupError, KeybridgeError) as error:
@@ -48,7 +60,7 @@ async def verify(
 
 
 async def _prove(
-    environ: Mapping[str, str], say: Say, known: Checkpoint | None, *, only_since: bool
+    environ: Mapping[str, str], say: Say, known: Checkpoint | None, patience: timedelta, *, only_since: bool
 ) -> Proof:
     settings = config.load(KeyServiceSettings, environ)
     told = 0
@@ -61,7 +73,9 @@ async def _prove(
 
     async with startup.open_database(settings, METADATA, name="keybridge-audit") as database:
         keyring = await read_keyring(database, settings.master_keys)
-        return await prove(database.reads, keyring, known, only_since=only_since, progress=progress)
+        return await prove(
+            database.reads, keyring, known, only_since=only_since, seal_within=patience, progress=progress
+        )
 
 
 def _report(proof: Proof, say: Say) -> int:
@@ -77,6 +91,12 @@ def _report(proof: Proof, say: Say) -> int:
             f"The audit record is NOT what it was: {counted(proof.findings, 'finding')}; looked at {_extent(proof)}."
         )
         return _TAMPERED
+    if proof.unsealed_too_long:
+        say(
+            f"The audit record is intact as far as it is sealed: {_extent(proof)}. But sealing is HELD UP, and what is"
+            " not sealed can be changed unseen: the log of KeyService says by what."
+        )
+        return _HELD_UP
     say(f"The audit record is intact: {_extent(proof)}.")
     return 0
 

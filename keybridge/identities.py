@@ -76,6 +76,13 @@ class Identities:
             own[KeyServiceSettings.variable("bridge_tls_server_name")] = "localhost"
         return {name: value for name, value in own.items() if not self._environ.get(name)}
 
+    @property
+    def deny_lists(self) -> dict[str, Path | None]:
+        """By its variable, the file with which each service denies tokens; None where it is told of none."""
+        told = {**self._environ, **self.variables}
+        names = [each.variable("deny_list_file") for each in _SERVICES]
+        return {name: Path(told[name]) if told.get(name) else None for name in names}
+
     def renew(self) -> None:
         """Make what there is not, and anew what will not do for long."""
         private_files.make(self.signing_key_file, new_key)
@@ -110,7 +117,8 @@ class Identities:
 
     def _will_do(self, claims: Mapping[str, Any] | None) -> bool:
         """Whether a token is good for some time yet."""
-        if claims is None or revocation.read(self.deny_list_file).denies(claims):
+        denied = (revocation.read(file) for file in self.deny_lists.values() if file)
+        if claims is None or any(each.denies(claims) for each in denied):
             return False
         left = timedelta(seconds=claims["exp"] - self._clock().timestamp())
         return left > _TOKENS_LAST / 3

@@ -1,6 +1,9 @@
-"""Files that nobody else may read, under KEYBRIDGE_HOME: there as a whole or not at all, whoever writes beside us."""
+"""Files that nobody else may read, as those under KEYBRIDGE_HOME, there as a whole or not at all, whoever writes beside
+us.
+"""
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -8,9 +11,13 @@ from pathlib import Path
 from servicekit.errors import StartupError
 
 
-def write(file: Path, text: str) -> None:
-    """In the place of what is there; who reads it meanwhile gets the one or the other."""
+def write(file: Path, text: str, *, as_it_was: bool = False) -> None:
+    """In the place of what is there, whose owner and mode it gets if it is to be ``as_it_was``; who reads it meanwhile
+    gets the one or the other.
+    """
     with _draft(file, text) as draft:
+        if as_it_was and file.exists():
+            _make_alike(draft, file.stat())
         draft.replace(file)
 
 
@@ -33,6 +40,12 @@ def read(file: Path) -> str:
         raise StartupError(f"{file} is not text.") from None
     except OSError as error:
         raise StartupError(f"{file} can't be read: {error.strerror}.") from None
+
+
+def _make_alike(draft: Path, former: os.stat_result) -> None:
+    # Who may not give a file away is refused here, before the other account has lost its own.
+    os.chown(draft, former.st_uid, former.st_gid)
+    draft.chmod(stat.S_IMODE(former.st_mode))
 
 
 @contextmanager

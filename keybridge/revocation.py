@@ -19,9 +19,13 @@ def read(file: Path) -> DenyList:
 
 
 def change(file: Path, how: Callable[[DenyList], DenyList]) -> None:
-    """Services take it up within a second. Two changes at once are made one after the other."""
+    """Services take it up within a second. Two changes at once are made one after the other.
+
+    The file may be another account's, who has to be able to read it afterwards, and the services' by a link.
+    """
+    file = file.resolve()
     lock = file.with_name(f".{file.name}.lock")
     private_files.make(lock, str)
     with lock.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        private_files.write(file, how(read(file)).text())
+        private_files.write(file, how(read(file)).text(), as_it_was=True)

@@ -10,10 +10,11 @@ from pathlib import Path
 from keybridge import revocation
 from keybridge.home import home_directory
 from keybridge.identities import Identities
+from keybridge.options import duration
 from keybridge.signing import Order, SigningKey
 from servicekit.errors import SettingsError
+from servicekit.rpc.deny_list import DenyList
 from servicekit.rpc.grants import ALL
-from servicekit.values import parse_duration
 
 Say = Callable[[str], None]
 
@@ -38,7 +39,7 @@ async def mint(environ: Mapping[str, str], say: Say, key_file: Path | None, want
         clients=None if ALL in wanted.clients else wanted.clients,
         audience=wanted.audience,
         issuer=wanted.issuer,
-        lasts=_duration(wanted.lasts),
+        lasts=duration("--ttl", wanted.lasts),
     )
     if ALL in wanted.clients and len(wanted.clients) > 1:
         raise SettingsError(
@@ -53,9 +54,8 @@ async def mint(environ: Mapping[str, str], say: Say, key_file: Path | None, want
 
 async def revoke_token(environ: Mapping[str, str], say: Say, deny_list: Path | None, token_id: str) -> None:
     """Deny one token."""
-    file = deny_list or _own(environ).deny_list_file
-    revocation.change(file, lambda denied: denied.with_token(token_id))
-    say(f"The token {token_id} is denied, by {file}.")
+    what = f"The token {token_id} is denied"
+    _deny(environ, say, deny_list, what, lambda denied: denied.with_token(token_id))
 
 
 async def revoke_subject(
@@ -64,15 +64,35 @@ async def revoke_subject(
     """Deny all tokens that somebody was given before some moment. Times of issue are whole seconds, so that now means
     the end of this one.
     """
-    file = deny_list or _own(environ).deny_list_file
     moment = before or datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
-    revocation.change(file, lambda denied: denied.with_subject(subject, moment))
-    say(f"Tokens of {subject} issued before {moment:%Y-%m-%d %H:%M:%S} UTC are denied, by {file}.")
+    what = f"Tokens of {subject} issued before {moment:%Y-%m-%d %H:%M:%S} UTC are denied"
+    _deny(environ, say, deny_list, what, lambda denied: denied.with_subject(subject, moment))
 
 
 async def jwks(environ: Mapping[str, str], say: Say, key_file: Path | None) -> None:
     """Print what services need to check the tokens of a signing key."""
     say(_key(environ, key_file).jwks.rstrip("\n"))
+
+
+def _deny(
+    environ: Mapping[str, str],
+    say: Say,
+    named: Path | None,
+    what: str,
+    how: Callable[[DenyList], DenyList],
+) -> None:
+    """Change the list that was named, or else that of each service; and say by which it is denied, and where not."""
+    lists = {"--deny-list": named} if named else _own(environ).deny_lists
+    files = list(dict.fromkeys(file for file in lists.values() if file))
+    if not files:
+        raise SettingsError(
+            f"No service is told of a deny-list: set {' and '.join(lists)}, or name its file with --deny-list."
+        )
+    for file in files:
+        revocation.change(file, how)
+    say(f"{what}, by {' and '.join(map(str, files))}.")
+    for variable in (name for name, file in lists.items() if not file):
+        say(f"{variable} is not set: if that service takes tokens, it still takes these.")
 
 
 def _key(environ: Mapping[str, str], key_file: Path | None) -> SigningKey:
@@ -97,13 +117,3 @@ def _user() -> str:
         raise SettingsError(
             "The system has no name for you: say with --subject whom the token is for."
         ) from None
-
-
-def _duration(text: str) -> timedelta:
-    try:
-        parsed = parse_duration(text)
-    except ValueError as error:
-        raise SettingsError(f"--ttl {error}, not {text!r}") from None
-    if not isinstance(parsed, timedelta) or parsed <= timedelta(0):
-        raise SettingsError(f"--ttl should be longer than nothing, not {text!r}")
-    return parsed

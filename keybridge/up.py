@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Never
+from typing import Final, Never
 
 from bridgeservice.settings import BridgeServiceSettings
 from keybridge.home import Surroundings, home_directory, surroundings
@@ -32,7 +32,7 @@ _LOOK_EVERY = 1.0
 
 _GRPCURL = "grpcurl -plaintext"
 _END = "\nCtrl-C stops everything.\n"
-_SECRETS = KeyServiceSettings.secret_variables() | BridgeServiceSettings.secret_variables()
+_SERVICES: Final[frozenset[type[ServiceSettings]]] = frozenset({KeyServiceSettings, BridgeServiceSettings})
 
 Say = Callable[[str], None]
 
@@ -98,9 +98,14 @@ def _introduced(environ: Mapping[str, str], bridge: Address) -> Mapping[str, str
 
 
 def _command(service: type[ServiceSettings], environ: Mapping[str, str]) -> Command:
-    """How to start a service, which is told its own secrets and not those of the other one."""
-    foreign = _SECRETS - service.secret_variables()
-    seen = {name: value for name, value in environ.items() if name not in foreign}
+    """How to start a service, which is told nothing that is the other one's: no secret, and no file that holds one."""
+    [other] = _SERVICES - {service}
+    foreign = other.secret_variables() - service.secret_variables()
+    seen = {
+        variable: value
+        for variable, value in environ.items()
+        if not variable.startswith(other.prefix()) and variable.removesuffix("_FILE") not in foreign
+    }
     name = service.prefix().rstrip("_")
     # A line for each call would soon have pushed what is shown here off the screen.
     own = {f"{name}_MIGRATE_ON_START": "true", f"{name}_LOG_LEVEL": "warning"}

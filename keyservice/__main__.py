@@ -84,7 +84,7 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
             ConvergenceLoop(database, convergence, at_once=settings.bridge_calls_at_once).run,
             BridgeWatch(database, bridge, convergence).run,
             RollingCheck(database, bridge, convergence, every=settings.bridge_check_interval).run,
-            AuditSealer(database, keyring, every=settings.audit_seal_interval).run,
+            AuditSealer(database, keyring, every=settings.audit_seal_interval, registry=metrics.registry).run,
             watching.tell_others,
             watching.listen,
         )

@@ -2,12 +2,19 @@
 
 Any number of replicas may run it: who gets the turn seals, and the others find nothing left to do. Each remembers
 the last seal that it saw. So a record whose seals were taken away is not sealed anew as if nothing had happened.
+
+What is not sealed yet can be changed unseen, and any account of the server can hold the seals up: by keeping the turn
+or a transaction open. So nobody may do that in silence.
 """
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from time import monotonic
 from typing import Final, Never
+
+from prometheus_client import CollectorRegistry, Gauge
 
 from keyservice.audit_chain import NOWHERE, Digester, Seal, next_seal
 from keyservice.keyring import Keyring
@@ -19,6 +26,8 @@ from servicekit.database.reads import Executor
 from servicekit.errors import FailedPrecondition, KeybridgeError
 
 BATCH: Final = 1000
+PATIENCE: Final = 30
+"""For so many turns the seals may be held up before that is an error."""
 
 _log = logs.get(__name__)
 
@@ -26,7 +35,16 @@ _log = logs.get(__name__)
 class AuditSealer:
     """Seals what is complete of the record: nobody can write an event before it any more."""
 
-    def __init__(self, database: Database, keyring: Keyring, *, every: timedelta, batch: int = BATCH) -> None:
+    def __init__(
+        self,
+        database: Database,
+        keyring: Keyring,
+        *,
+        every: timedelta,
+        registry: CollectorRegistry,
+        batch: int = BATCH,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self._database = database
         self._keyring = keyring
         self._every = every
@@ -34,6 +52,15 @@ class AuditSealer:
         """How many events are put under one seal."""
         self._fence: Fence | None = None
         """A look at the record during which others were writing, so that it has to wait for them."""
+        self._looked_at = 0.0
+        self._hindrance = ""
+        self._clock = clock
+        self._delay = Gauge(
+            "keyservice_audit_seal_delay_seconds",
+            "For how long events have been waiting for their seal.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
         self._seen: Seal | None = None
 
     async def run(self) -> Never:
@@ -42,7 +69,9 @@ class AuditSealer:
             try:
                 await self.once()
             except KeybridgeError as error:
+                self._hindrance = error.reason
                 _log.error("the audit record can't be sealed", reason=error.reason)
+            self._tell_of_delay()
             await asyncio.sleep(self._every.total_seconds())
 
     async def once(self) -> int:
@@ -51,9 +80,20 @@ class AuditSealer:
         """
         sealed = await self._seal()
         if self._fence is None:
+            self._looked_at = self._clock()
             self._fence = await self._look()
             sealed += await self._seal()
         return sealed
+
+    def _tell_of_delay(self) -> None:
+        delay = self._clock() - self._looked_at if self._fence else 0.0
+        self._delay.set(delay)
+        if delay > PATIENCE * self._every.total_seconds():
+            _log.error(
+                "the audit record is not being sealed: what is not sealed can be changed unseen",
+                seconds=round(delay),
+                reason=self._hindrance,
+            )
 
     async def _seal(self) -> int:
         sealed = 0
@@ -75,7 +115,11 @@ class AuditSealer:
         if turn.is_elsewhere(fence):
             self._fence = None
             return 0
-        if not (turn.mine and turn.is_past(fence)):
+        if not turn.mine:
+            self._hindrance = "another session has the turn"
+            return 0
+        if not turn.is_past(fence):
+            self._hindrance = "a transaction is open that is older than the events"
             return 0
         head = await self._head(connection)
         events = await audit_seals.events(

@@ -7,6 +7,7 @@ A seal that is missing or not genuine says nothing of its events: they are passe
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from hmac import compare_digest
 from typing import Final
 
@@ -16,6 +17,9 @@ from keyservice.store import audit_seals
 from servicekit.database.reads import Executor
 from servicekit.errors import FailedPrecondition
 from servicekit.wording import counted
+
+SEAL_WITHIN: Final = timedelta(minutes=10)
+"""An event that is older should have its seal: until then it can be changed unseen."""
 
 _SEALS_AT_A_TIME: Final = 500
 _EVENTS_AT_A_TIME: Final = 2000
@@ -44,6 +48,7 @@ class Proof:
     """Where the chain ends."""
     unsealed: int = 0
     unsealed_since: str = ""
+    unsealed_too_long: bool = False
 
     def find(self, sentence: str) -> None:
         self.findings += 1
@@ -61,6 +66,7 @@ async def verify(
     checkpoint: Checkpoint | None = None,
     *,
     only_since: bool = False,
+    seal_within: timedelta = SEAL_WITHIN,
     progress: Callable[[Proof], None] = _silent,
 ) -> Proof:
     """Prove the record, from its beginning or ``only_since`` the checkpoint, whose seal has to be there."""
@@ -71,7 +77,7 @@ async def verify(
         for seal in seals:
             await run.prove(seal)
         progress(run.proof)
-    return await run.end()
+    return await run.end(seal_within)
 
 
 class _Run:
@@ -120,7 +126,7 @@ class _Run:
         self._mac = seal.mac
         await self._prove_events(seal)
 
-    async def end(self) -> Proof:
+    async def end(self, seal_within: timedelta) -> Proof:
         """What there is behind the last seal, and whether that is where the chain may end."""
         proof, expected = self.proof, self._checkpoint
         if expected is not None and expected.number > self.number:
@@ -128,8 +134,8 @@ class _Run:
                 f"The record was cut off: the checkpoint names seal {expected.number}, and it ends with"
                 f" {f'seal {self.number}' if self.number else 'none at all'}."
             )
-        proof.unsealed, proof.unsealed_since = await audit_seals.count_events(
-            self._connection, after=self._events.position
+        proof.unsealed, proof.unsealed_since, proof.unsealed_too_long = await audit_seals.count_events(
+            self._connection, after=self._events.position, patience=seal_within
         )
         return proof
 

@@ -9,6 +9,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from migrations.privileges import BRIDGE, KEYSERVICE, KEYSERVICE_SEQUENCES, Roles, grant, quoted
+from migrations.surplus import require_no_other_role, require_no_surplus
 from migrations.takeover.survey import ARCHIVE
 from servicekit.database.revisions import VERSION_TABLE
 from servicekit.errors import StartupError
@@ -16,7 +17,6 @@ from servicekit.errors import StartupError
 _EXISTS = sa.text("SELECT rolsuper FROM pg_roles WHERE rolname = :name")
 _ME = sa.text("SELECT rolsuper, current_user FROM pg_roles WHERE rolname = current_user")
 _PLACE = sa.text("SELECT current_database(), current_schema()")
-_IS_MEMBER = sa.text("SELECT pg_has_role(:name, :role, 'MEMBER')")
 # A sequence that belongs to a column goes with its table.
 _OURS = sa.text("""
     SELECT c.oid::regclass::text, CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END
@@ -63,7 +63,10 @@ def establish(connection: sa.Connection, roles: Roles) -> None:
 
 
 def admit(connection: sa.Connection, roles: Roles, login: Login) -> None:
-    """An account, which is made where there is none, as a member of one role and of no other one of ours."""
+    """An account, which is made where there is none, as a member of one role and of no other one.
+
+    One of a service must have nothing beside that. That of migrations owns everything in any case.
+    """
     name, role = quoted(connection, login.name), quoted(connection, login.role)
     found = connection.execute(_EXISTS, {"name": login.name}).one_or_none()
     if found is None:
@@ -72,14 +75,12 @@ def admit(connection: sa.Connection, roles: Roles, login: Login) -> None:
         raise StartupError(
             f"{login.name} is a superuser, for whom no privilege counts: name another account."
         )
-    for other in {roles.keyservice, roles.bridgeservice, roles.migrations} - {login.role}:
-        if connection.scalar(_IS_MEMBER, {"name": login.name, "role": other}):
-            raise StartupError(
-                f"{login.name} is a member of {other} already: each role needs its own account."
-            )
+    require_no_other_role(connection, login.name, login.role)
     if login.verifier is not None:
         connection.exec_driver_sql(f"ALTER ROLE {name} LOGIN PASSWORD '{login.verifier}'")
     connection.exec_driver_sql(f"GRANT {role} TO {name}")
+    if login.role != roles.migrations:
+        require_no_surplus(connection, login.name, login.role)
 
 
 def _hand_over(connection: sa.Connection, owner: str) -> None:

@@ -1,7 +1,7 @@
 """A file whose content may change while the service runs: read at the start, and again once it has changed.
 
 A change is never a restart. What cannot be used (half-written, gone, of another form) leaves the former content in
-force, and the log says so once for each change.
+force until it can, and the log says so once for each change.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from typing import Final, Generic, TypeVar
 
 from servicekit import logs
 from servicekit.errors import StartupError
-from servicekit.files import stamp
+from servicekit.files import Watched
 
 T = TypeVar("T")
 
@@ -41,8 +41,7 @@ class Followed(Generic[T]):
         self._look_every = look_every.total_seconds()
         self._clock = clock
         self._log = logs.get(__name__).bind()
-        # Taken before the reading, so that what changes meanwhile is seen the next time.
-        self._seen = stamp(path)
+        self._file = Watched([path])
         self._looked_at = clock()
         self._content = self._taken()
 
@@ -55,16 +54,13 @@ class Followed(Generic[T]):
         return self._content
 
     def _look(self) -> None:
-        found = stamp(self._path)
-        if found == self._seen:
-            return
-        self._seen = found
-        try:
-            self._content = self._taken()
-        except StartupError as error:
-            self._log.warning("the former content of a file stays in force", reason=str(error))
-        else:
+        taken = self._file.take_up(self._taken, self._refused)
+        if taken is not None:
+            self._content = taken
             self._log.info("file reloaded", name=self._name, file=str(self._path))
+
+    def _refused(self, reason: str) -> None:
+        self._log.warning("the former content of a file stays in force", reason=reason)
 
     def _taken(self) -> T:
         try:

@@ -6,10 +6,10 @@ that event any more: a ``Fence`` is that look, and ``is_past`` says whether it i
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import LargeBinary, Row, Text, cast, func, insert, select, text
+from sqlalchemy import LargeBinary, Row, Text, cast, false, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from keyservice import models
@@ -128,12 +128,14 @@ async def events(connection: Executor, *, after: int, size: int, up_to: int | No
     return [Event(row[0], row[1:]) for row in await connection.execute(query)]
 
 
-async def count_events(connection: Executor, *, after: int) -> tuple[int, str]:
-    """How many events lie behind a position, and the time of the oldest for people."""
-    oldest = func.to_char(func.min(_events.created_at), "YYYY-MM-DD HH24:MI:SS")
-    query = select(func.count(), oldest).where(_events.position > after)
-    number, since = (await connection.execute(query)).one()
-    return number, f"{since} UTC" if since else ""
+async def count_events(connection: Executor, *, after: int, patience: timedelta) -> tuple[int, str, bool]:
+    """How many events lie behind a position, the time of the oldest for people, and whether that is longer ago."""
+    oldest = func.min(_events.created_at)
+    told = func.to_char(oldest, "YYYY-MM-DD HH24:MI:SS")
+    late = func.coalesce(oldest < func.now() - patience, false())
+    query = select(func.count(), told, late).where(_events.position > after)
+    number, since, is_late = (await connection.execute(query)).one()
+    return number, f"{since} UTC" if since else "", is_late
 
 
 async def add(connection: AsyncConnection, seal: Seal) -> None:

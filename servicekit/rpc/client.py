@@ -7,6 +7,7 @@ client's install too.
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,7 +20,7 @@ import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
 from servicekit.errors import StartupError
-from servicekit.files import stamps
+from servicekit.files import Watched
 from servicekit.rpc.call import REQUEST_ID, current_call
 from servicekit.rpc.pem import require_authorities, require_pair
 
@@ -30,6 +31,9 @@ _READS = ("Get", "List")
 _FIRST_RECONNECT_MS = 100
 # How often files are looked at, in seconds.
 _LOOK_EVERY = 1.0
+
+# Not of servicekit.logs, which the client's install can't have; a service's log has its lines all the same.
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +206,7 @@ def connect(
 class _Connections:
     """The channel of gRPC's beneath ours. gRPC reads a client's certificate once, so a renewed one is another channel.
 
-    Calls that have begun on the former one go on there. Files that can't be read leave it in use.
+    Calls that have begun on the former one go on there. Files that can't be read leave it in use until they can.
     """
 
     def __init__(
@@ -218,14 +222,14 @@ class _Connections:
         self._arguments = arguments
         self._longest_call = longest_call.total_seconds()
         self._interceptors = interceptors
-        self._files = [path for path in (tls.ca_file, tls.cert_file, tls.key_file) if path] if tls else []
-        self._seen = stamps(self._files)
+        files = (tls.ca_file, tls.cert_file, tls.key_file) if tls else ()
+        self._files = Watched(path for path in files if path)
         self._looked_at = monotonic()
         self._channel = self._connected()
         self._former: dict[asyncio.Task[None], grpc.aio.Channel] = {}
 
     def current(self) -> grpc.aio.Channel:
-        if self._files and monotonic() - self._looked_at >= _LOOK_EVERY:
+        if monotonic() - self._looked_at >= _LOOK_EVERY:
             self._looked_at = monotonic()
             self._look()
         return self._channel
@@ -237,18 +241,16 @@ class _Connections:
         await self._channel.close(grace)
 
     def _look(self) -> None:
-        found = stamps(self._files)
-        if found == self._seen:
-            return
-        self._seen = found
-        try:
-            renewed = self._connected()
-        except StartupError:
+        renewed = self._files.take_up(self._connected, self._refused)
+        if renewed is None:
             return
         closing = asyncio.create_task(self._close_later(self._channel))
         self._former[closing] = self._channel
         closing.add_done_callback(self._former.pop)
         self._channel = renewed
+
+    def _refused(self, reason: str) -> None:
+        _log.warning("the former TLS certificate of a client stays in use: %s", reason)
 
     async def _close_later(self, former: grpc.aio.Channel) -> None:
         # Not by a grace of gRPC's, which a close at once could no longer cut short.

@@ -1,7 +1,7 @@
 """TLS of the server: its files are read at the start, and again when one of them changes.
 
 A renewal is never a restart. Files that cannot be used (half-written, a key of another certificate) leave the
-former certificate in place, and the log says so once for each change.
+former certificate in place until they can be, and the log says so once for each change.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import grpc
 
 from servicekit import logs
 from servicekit.errors import StartupError
-from servicekit.files import Stamps, stamps
+from servicekit.files import Watched
 from servicekit.rpc.pem import require_authorities, require_pair
 
 
@@ -43,28 +43,23 @@ class CertificateFiles:
 
     def __init__(self, tls: ServerTls) -> None:
         self._tls = tls
-        self._paths = [path for path in (tls.cert_file, tls.key_file, tls.client_ca_file) if path is not None]
-        self._seen: Stamps | None = None
+        self._files = Watched(
+            path for path in (tls.cert_file, tls.key_file, tls.client_ca_file) if path is not None
+        )
         self._log = logs.get(__name__).bind()
 
     def first(self) -> grpc.ServerCertificateConfiguration:
-        self._seen = stamps(self._paths)
         return self._read()
 
     def changed(self) -> grpc.ServerCertificateConfiguration | None:
         """The new certificate, or None where there is none or it is of no use."""
-        found = stamps(self._paths)
-        if found == self._seen:
-            return None
-        # Taken before the reading, so that what changes meanwhile is seen at the next connection.
-        self._seen = found
-        try:
-            configuration = self._read()
-        except StartupError as error:
-            self._log.warning("the former TLS certificate stays in use", reason=str(error))
-            return None
-        self._log.info("TLS certificate reloaded", cert_file=str(self._tls.cert_file))
+        configuration = self._files.take_up(self._read, self._refused)
+        if configuration is not None:
+            self._log.info("TLS certificate reloaded", cert_file=str(self._tls.cert_file))
         return configuration
+
+    def _refused(self, reason: str) -> None:
+        self._log.warning("the former TLS certificate stays in use", reason=reason)
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
         tls = self._tls

@@ -1,6 +1,7 @@
 """Portfolio snapshots and what is read of them: the real tables, and portfolios that a test makes up."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,9 +26,10 @@ from bridgeservice.store.snapshots import Point, Range
 from bridgeservice.v1 import trading_bridge_pb2 as pb
 from servicekit.credentials import Credentials
 from servicekit.database.engine import Database
-from servicekit.errors import NotFound
+from servicekit.errors import KeybridgeError, NotFound, Unavailable
 from tests.support.bridge_service import running
 from tests.support.fake_exchanges import FakeExchanges
+from tests.support.logged import lines
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -140,18 +142,32 @@ async def test_a_connector_that_failed_has_no_row_and_is_read_again_within_the_s
     assert made_up.asked[-1].connector_names == ["gate"]
 
 
-async def test_an_account_that_goes_away_meanwhile_costs_the_others_nothing(
-    database: Database, accounts: Accounts, account: str
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (NotFound("There is no such account.", reason="ACCOUNT_NOT_FOUND"), []),
+        (Unavailable("It is not there.", reason="AWAY"), ["AWAY"]),
+    ],
+)
+async def test_an_account_that_goes_away_or_fails_costs_the_others_nothing_and_a_failure_is_told(
+    database: Database,
+    accounts: Accounts,
+    account: str,
+    output: io.StringIO,
+    error: KeybridgeError,
+    told: list[str],
 ) -> None:
-    class Gone(MadeUp):
+    class Failing(MadeUp):
         async def get(self, wish: Wish) -> Portfolio:
-            if wish.account_name != account:
-                raise NotFound("There is no such account on this bridge.", reason="ACCOUNT_NOT_FOUND")
+            if wish.account_name == account:
+                raise error
             return await super().get(wish)
 
-    accounts.add(Connector(f"client_{uuid4()}", "gate", "gate", Environment.LIVE, Credentials(), 1))
-    made_up = Gone({"kraken": held("BTC", "1", "1"), "gate": held("BTC", "1", "1")})
-    assert await Snapshots(database, accounts, made_up, TERMS).once(NOON) == 2
+    other = f"client_{uuid4()}"
+    accounts.add(Connector(other, "kraken", "kraken", Environment.LIVE, Credentials(), 1))
+    failing = Failing({"kraken": held("BTC", "1", "100")})
+    assert await Snapshots(database, accounts, failing, TERMS).once(NOON) == 1
+    assert [line["reason"] for line in lines(output)] == told
 
 
 async def test_what_has_no_price_is_not_valued_and_says_so(

@@ -13,11 +13,11 @@ from deploy import vulnerabilities
 FOUND = {"id": "PYSEC-2026-1", "fix_versions": ["2.0", "1.9.1"], "aliases": []}
 
 
-def answered(monkeypatch: pytest.MonkeyPatch, stdout: str) -> None:
+def answered(monkeypatch: pytest.MonkeyPatch, stdout: str, stderr: str = "") -> None:
     """pip-audit's answer, in its own form."""
 
     def run(command: list[str], **_: Any) -> "subprocess.CompletedProcess[str]":
-        return subprocess.CompletedProcess(command, 1, stdout, "")
+        return subprocess.CompletedProcess(command, 1, stdout, stderr)
 
     monkeypatch.setattr(subprocess, "run", run)
 
@@ -44,6 +44,68 @@ def test_nothing_known_passes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     answered(monkeypatch, report({"name": "well", "version": "1.0", "vulns": []}))
     assert vulnerabilities.main() == 0
     assert capsys.readouterr().out == "Known vulnerabilities: none in 1 packages.\n"
+
+
+def test_what_the_database_does_not_know_is_named_and_not_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    skipped = {"name": "odd", "skip_reason": "not found on PyPI: odd (1.0)"}
+    answered(monkeypatch, report({"name": "well", "version": "1.0", "vulns": []}, skipped))
+    assert vulnerabilities.main() == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "Known vulnerabilities: not checked, because the database doesn't know them:",
+        "  odd: not found on PyPI: odd (1.0)",
+        "Known vulnerabilities: none in 1 packages.",
+    ]
+
+
+@pytest.mark.parametrize("packages", [[], [{"name": "odd", "skip_reason": "not found"}]])
+def test_where_nothing_was_checked_nothing_is_called_free_of_vulnerabilities(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], packages: list[dict[str, Any]]
+) -> None:
+    answered(monkeypatch, report(*packages))
+    assert vulnerabilities.main() == 0
+    told = f"not checked, because the database that answered knows none of {len(packages)} packages."
+    assert capsys.readouterr().out == f"Known vulnerabilities: {told}\n"
+
+
+@pytest.mark.parametrize(
+    ("locked", "told"),
+    [
+        ("requests==2.19.0", "does not contain a hash"),
+        ("not a requirement !!!", "contains invalid specifier"),
+        (None, "invalid requirements input"),
+    ],
+)
+def test_a_lock_that_cannot_be_checked_fails_and_the_network_is_not_blamed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], locked: str | None, told: str
+) -> None:
+    lock = tmp_path / "requirements.lock"
+    if locked is not None:
+        lock.write_text(locked + "\n")
+    assert vulnerabilities.main(lock) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("Known vulnerabilities: not checked, because pip-audit failed:\n")
+    assert told in said
+
+
+@pytest.mark.parametrize(
+    ("last", "status"),
+    [
+        ("requests.exceptions.ConnectionError: name or service not known", 0),
+        ("requests.exceptions.ReadTimeout: read timed out", 0),
+        ("ERROR:pip_audit._cli:Tip: your network may be blocking this service. Try another", 0),
+        ("requests.exceptions.SSLError: certificate verify failed", 1),
+        ("pip_audit._service.interface.ServiceError", 1),
+        ("/usr/bin/python: No module named pip_audit", 1),
+        ("", 1),
+    ],
+)
+def test_only_a_database_that_cannot_be_reached_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, last: str, status: int
+) -> None:
+    answered(monkeypatch, "", f"Traceback (most recent call last):\n{last}\n")
+    assert vulnerabilities.main() == status
 
 
 def test_where_nobody_answers_a_line_says_that_nothing_was_checked(

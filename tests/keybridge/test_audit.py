@@ -16,7 +16,8 @@ from tests.keybridge.conftest import Done, Here, Start
 from tests.support.audit import add_events, seal_batches
 from tests.support.sealed import dump, execute, new_key
 
-VERIFY = partial(audit.verify, checkpoint=None, since_checkpoint=False)
+PROVE = partial(audit.verify, seal_within="10m")
+VERIFY = partial(PROVE, checkpoint=None, since_checkpoint=False)
 
 
 @pytest.fixture
@@ -52,6 +53,29 @@ async def test_an_intact_record_is_told_with_status_0_and_how_much_of_it_is_not_
     told = running.said.splitlines()
     assert told[-1] == "The audit record is intact: 6 events under 3 seals."
     assert told[-2].startswith("Not sealed yet: 2 events, the oldest of 20")
+
+
+async def test_events_that_have_been_waiting_for_their_seal_for_too_long_are_told_with_status_3(
+    keybridge: Start, here: Here, database: Database, variables: dict[str, str]
+) -> None:
+    await execute(
+        database, "UPDATE audit_events SET created_at = now() - interval '11 min' WHERE position > 6"
+    )
+    running = await keybridge("audit", "verify", measured=True, **variables)
+    assert await running.ends() == 3
+    last = running.said.splitlines()[-1]
+    assert last.startswith("The audit record is intact as far as it is sealed: 6 events under 3 seals. But")
+    assert "HELD UP" in last
+    patient = await here(partial(VERIFY, seal_within="12m"), **variables)
+    assert patient.status == 0
+    await execute(database, "DELETE FROM audit_events WHERE position = 5")
+    assert (await here(VERIFY, **variables)).status == 1
+
+
+async def test_how_long_an_event_may_wait_is_a_duration(here: Here, variables: dict[str, str]) -> None:
+    done = await here(partial(VERIFY, seal_within="soon"), **variables)
+    require_one_sentence(done, 2)
+    assert "--seal-within should be a duration" in done.said
 
 
 async def test_a_record_that_is_not_what_it_was_is_told_with_status_1(
@@ -92,7 +116,7 @@ async def test_a_checkpoint_finds_a_record_that_was_cut_off_and_is_renewed_only_
     here: Here, database: Database, keyring: Keyring, variables: dict[str, str], tmp_path: Path
 ) -> None:
     file = tmp_path / "checkpoint"
-    verify = partial(audit.verify, checkpoint=file, since_checkpoint=False)
+    verify = partial(PROVE, checkpoint=file, since_checkpoint=False)
     first = await here(verify, **variables)
     assert first.status == 0
     assert f"{file} was not there: it is from now on" in first.said
@@ -112,8 +136,8 @@ async def test_since_the_checkpoint_only_what_is_new_is_verified_and_the_checkpo
     here: Here, database: Database, keyring: Keyring, variables: dict[str, str], tmp_path: Path
 ) -> None:
     file = tmp_path / "checkpoint"
-    full = partial(audit.verify, checkpoint=file, since_checkpoint=False)
-    since = partial(audit.verify, checkpoint=file, since_checkpoint=True)
+    full = partial(PROVE, checkpoint=file, since_checkpoint=False)
+    since = partial(PROVE, checkpoint=file, since_checkpoint=True)
     refused = await here(since, **variables)
     require_one_sentence(refused, 2)
     assert "--since-checkpoint needs a --checkpoint file" in refused.said
@@ -131,7 +155,7 @@ async def test_a_checkpoint_of_a_record_without_a_seal_is_not_written(
     await open_keyring(database, [key])
     file = tmp_path / "checkpoint"
     done = await here(
-        partial(audit.verify, checkpoint=file, since_checkpoint=False),
+        partial(PROVE, checkpoint=file, since_checkpoint=False),
         DATABASE_URL=str(database_url),
         KEYSERVICE_ENCRYPTION_KEYS=key.get_secret_value(),
     )
@@ -146,7 +170,7 @@ async def test_a_file_that_is_no_checkpoint_is_refused_and_left_as_it_is(
 ) -> None:
     file = tmp_path / "checkpoint"
     file.write_text(content)
-    done = await here(partial(audit.verify, checkpoint=file, since_checkpoint=False), **variables)
+    done = await here(partial(PROVE, checkpoint=file, since_checkpoint=False), **variables)
     require_one_sentence(done, 2)
     assert "is not one that this command wrote" in done.said
     assert file.read_text() == content
@@ -156,7 +180,7 @@ async def test_a_checkpoint_that_can_not_be_written_is_told(
     here: Here, variables: dict[str, str], tmp_path: Path
 ) -> None:
     file = tmp_path / "nowhere" / "checkpoint"
-    done = await here(partial(audit.verify, checkpoint=file, since_checkpoint=False), **variables)
+    done = await here(partial(PROVE, checkpoint=file, since_checkpoint=False), **variables)
     require_one_sentence(done, 2)
     assert "can't be written" in done.said
 

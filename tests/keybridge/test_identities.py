@@ -161,6 +161,20 @@ def test_tokens_are_made_anew_that_were_revoked_or_are_of_another_key_or_are_non
     assert token_id(identities)
 
 
+def test_a_token_that_was_revoked_by_a_list_of_somebody_s_own_is_made_anew(
+    home: Path, tmp_path: Path
+) -> None:
+    identities = Identities(home, {"KEYSERVICE_DENY_LIST_FILE": str(tmp_path / "own.json")})
+    identities.renew()
+    before = identities.admin_token_file.read_text()
+    own, other = identities.deny_lists.values()
+    assert (own, other) == (tmp_path / "own.json", identities.deny_list_file)
+    assert own is not None
+    revocation.change(own, lambda denied: denied.with_token(token_id(identities)))
+    identities.renew()
+    assert identities.admin_token_file.read_text() != before
+
+
 def token_id(identities: Identities) -> str:
     key = SigningKey.load(identities.signing_key_file)
     claims = key.read(identities.admin_token_file.read_text().strip())

@@ -60,11 +60,12 @@ def assert_unseen(planted: Planted, pids: list[int]) -> None:
         assert planted.found_in(command_line, environ) == [], command_line
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["told all secrets", "with a master key of its own"])
 async def test_nothing_that_up_starts_shows_a_secret_and_the_bridge_is_not_told_the_master_key(
-    keybridge: Start,
+    keybridge: Start, told: bool
 ) -> None:
     planted = Planted()
-    variables: Mapping[str, str] = plant(planted)
+    variables: Mapping[str, str] = plant(planted) if told else {}
     control = f"control_{secrets.token_hex(8)}"
     running = await keybridge("up", KEYBRIDGE_ENV="development", LC_NAME=control, **variables)
     await running.says("Ctrl-C stops everything")
@@ -75,7 +76,9 @@ async def test_nothing_that_up_starts_shows_a_secret_and_the_bridge_is_not_told_
     # What was not taken out is there to be seen, so the search does find.
     [bridge] = [pid for pid in pids if runs(pid, "bridgeservice")]
     assert control.encode() in seen(bridge)[1] or seen(bridge)[1] == b""
-    assert b"ENCRYPTION_KEY" not in seen(bridge)[1]
+    # Nor where it is, or where there is a token by which to be taken for KeyService.
+    for what in (b"ENCRYPTION_KEY", b"encryption-keys", b"KEYSERVICE_", b"keyservice.token"):
+        assert what not in seen(bridge)[1]
     assert await running.interrupt() == 0
 
 

@@ -1,6 +1,7 @@
 """``keybridge token``: tokens that services take, and ones that they take no more."""
 
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -16,13 +17,15 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
+from keybridge import tokens
 from keybridge.identities import Identities
 from keybridge.signing import new_key
 from servicekit.errors import Unauthenticated
+from servicekit.rpc.deny_list import DenyList
 from servicekit.rpc.policy import ROLES
 from servicekit.rpc.principal import Principal
 from servicekit.rpc.tokens import TokenOptions, Tokens
-from tests.keybridge.conftest import Start
+from tests.keybridge.conftest import Done, Here, Start
 
 PrivateKey = Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed448.Ed448PrivateKey
 KEYS: dict[str, Callable[[], PrivateKey]] = {
@@ -101,10 +104,10 @@ async def test_one_token_is_revoked_by_its_id(keybridge: Start, home: Path) -> N
     token_id = one[0].split()[1]
     [told] = await said(keybridge, "revoke", "--jti", token_id)
     assert told == f"The token {token_id} is denied, by {home / 'deny-list.json'}."
-    tokens = takes(home / "jwks.json", home / "deny-list.json")
+    taken = takes(home / "jwks.json", home / "deny-list.json")
     with pytest.raises(Unauthenticated, match="was revoked"):
-        tokens.principal(one[1])
-    tokens.principal(other[1])
+        taken.principal(one[1])
+    taken.principal(other[1])
 
 
 async def test_all_that_somebody_was_given_before_is_revoked(keybridge: Start, home: Path) -> None:
@@ -115,10 +118,70 @@ async def test_all_that_somebody_was_given_before_is_revoked(keybridge: Start, h
     await said(keybridge, "revoke", "--subject", "bob", "--before", "2020-01-01")
     [told] = await said(keybridge, "revoke", "--subject", "ada")
     assert told.startswith("Tokens of ada issued before ")
-    tokens = takes(home / "jwks.json", home / "deny-list.json")
+    taken = takes(home / "jwks.json", home / "deny-list.json")
     with pytest.raises(Unauthenticated, match="was revoked"):
-        tokens.principal(adas)
-    tokens.principal(bobs)
+        taken.principal(adas)
+    taken.principal(bobs)
+
+
+async def revoke_one(environ: Mapping[str, str], say: Callable[[str], None], _undo: object) -> None:
+    await tokens.revoke_token(environ, say, None, "one")
+
+
+DENY_LISTS = ("KEYSERVICE_DENY_LIST_FILE", "BRIDGESERVICE_DENY_LIST_FILE")
+
+
+async def test_a_token_is_denied_by_the_lists_that_the_services_are_told_of(
+    keybridge: Start, place: Path
+) -> None:
+    """And stays readable for the account that they run as, also where the name that they know is a link's."""
+    shared, own, link = (place / name for name in ("shared.json", "own.json", "link.json"))
+    for file in (shared, own):
+        file.write_text(DenyList().text())
+        file.chmod(0o644)
+    link.symlink_to(shared)
+    [told] = await said(
+        keybridge,
+        *("revoke", "--jti", "one"),
+        KEYBRIDGE_ENV="production",
+        KEYSERVICE_DENY_LIST_FILE=str(own),
+        BRIDGESERVICE_DENY_LIST_FILE=str(link),
+    )
+    assert told == f"The token one is denied, by {own} and {link}."
+    for file in (own, link, shared):
+        assert DenyList.read(file.read_text()).denies({"jti": "one"})
+        assert stat.S_IMODE(file.stat().st_mode) == 0o644
+    assert link.is_symlink()
+    assert not (place / "home").exists()
+
+
+async def test_one_list_for_both_services_is_named_once(here: Here, place: Path) -> None:
+    variables = {name: str(place / "shared.json") for name in DENY_LISTS}
+    done = await here(revoke_one, **variables)
+    assert done == Done(0, f"The token one is denied, by {place / 'shared.json'}.\n")
+
+
+async def test_a_service_that_goes_on_to_take_the_token_is_named(here: Here, place: Path) -> None:
+    variables = {"KEYSERVICE_DENY_LIST_FILE": str(place / "own.json"), "KEYBRIDGE_ENV": "production"}
+    done = await here(revoke_one, **variables)
+    assert done.status == 0
+    assert "BRIDGESERVICE_DENY_LIST_FILE is not set: if that service takes tokens, it still" in done.said
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"KEYBRIDGE_ENV": "production"},
+        {"KEYSERVICE_JWKS_FILE": "/keys.json", "BRIDGESERVICE_JWKS_FILE": "/keys.json"},
+    ],
+)
+async def test_where_no_service_would_follow_it_nothing_is_called_denied(
+    here: Here, place: Path, variables: dict[str, str]
+) -> None:
+    done = await here(revoke_one, **variables)
+    assert done.status == 2
+    assert f"No service is told of a deny-list: set {' and '.join(DENY_LISTS)}, or name" in done.said
+    assert not (place / "home").exists()
 
 
 async def test_a_deny_list_of_one_s_own_is_made_where_there_is_none(keybridge: Start, place: Path) -> None:

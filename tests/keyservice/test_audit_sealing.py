@@ -5,9 +5,10 @@ import io
 from datetime import timedelta
 
 import pytest
+from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
-from keyservice.audit_sealing import AuditSealer
+from keyservice.audit_sealing import PATIENCE, AuditSealer
 from keyservice.audit_verification import Proof, verify
 from keyservice.keyring import Keyring, open_keyring, read_keyring
 from keyservice.resealing import rotate
@@ -233,11 +234,48 @@ async def test_a_chain_that_somebody_changed_is_not_gone_on_with_but_told(
     assert (line["level"], line["reason"]) == ("error", "AUDIT_SEALS_CHANGED")
 
 
+@pytest.mark.parametrize(
+    ("holding", "hindrance"),
+    [
+        (f"SELECT pg_advisory_xact_lock({audit_seals.ADVISORY_LOCK})", "another session has the turn"),
+        ("SELECT pg_current_xact_id()", "a transaction is open that is older than the events"),
+    ],
+)
+async def test_who_holds_up_the_seals_does_not_do_so_in_silence(
+    database: Database, keyring: Keyring, output: io.StringIO, holding: str, hindrance: str
+) -> None:
+    registry, every, now = CollectorRegistry(), timedelta(milliseconds=10), 100.0
+    sealing = AuditSealer(database, keyring, every=every, registry=registry, clock=lambda: now)
+    patience = PATIENCE * every.total_seconds()
+
+    def delay() -> float | None:
+        return registry.get_sample_value("keyservice_audit_seal_delay_seconds")
+
+    async with database.transaction() as other:
+        await other.execute(text(holding))
+        await add_events(database, 1)
+        assert await sealing.once() == 0
+        now += patience
+        loop = asyncio.ensure_future(sealing.run())
+        try:
+            await eventually(lambda: delay() == pytest.approx(patience), "the delay is counted")
+            assert output.getvalue() == ""
+            now += 1
+            await eventually(lambda: output.getvalue() != "", "the delay is told")
+            await other.rollback()
+            await eventually(lambda: delay() == 0, "the events are sealed")
+        finally:
+            loop.cancel()
+    assert (lines(output)[0]["level"], lines(output)[0]["reason"]) == ("error", hindrance)
+    assert await sealed_counts(database) == [1]
+
+
 async def test_the_loop_goes_on_after_the_database_was_away(
     database: Database, keyring: Keyring, output: io.StringIO
 ) -> None:
     await execute(database, "ALTER TABLE audit_events RENAME TO elsewhere")
-    loop = asyncio.ensure_future(AuditSealer(database, keyring, every=timedelta(milliseconds=10)).run())
+    sealing = AuditSealer(database, keyring, every=timedelta(milliseconds=10), registry=CollectorRegistry())
+    loop = asyncio.ensure_future(sealing.run())
     try:
         await eventually(lambda: "can't be sealed" in output.getvalue(), "the failure is logged")
         await execute(database, "ALTER TABLE elsewhere RENAME TO audit_events")

@@ -1,5 +1,6 @@
 """Files that are followed while a service runs."""
 
+import errno
 import io
 import os
 from collections.abc import Callable
@@ -40,6 +41,32 @@ def test_a_file_that_takes_another_s_place_is_a_change_though_it_looks_the_same(
     os.utime(path.parent / "new", ns=(facts.st_atime_ns, facts.st_mtime_ns))
     (path.parent / "new").rename(path)
     assert followed.current() == 2
+
+
+def test_a_file_that_was_written_over_is_a_change_though_its_time_and_size_are_what_they_were(
+    path: Path,
+) -> None:
+    followed = follow(path)
+    facts = path.stat()
+    while path.stat().st_ctime_ns == facts.st_ctime_ns:
+        path.write_text("2")
+        os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert followed.current() == 2
+
+
+def test_a_change_that_could_not_be_read_at_once_is_taken_up_as_soon_as_it_can_be(
+    path: Path, output: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: object, **__: object) -> str:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    followed = follow(path)
+    path.write_text("12")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", exhausted)
+        assert [followed.current(), followed.current()] == [1, 1]
+    assert followed.current() == 12
+    assert [line["level"] for line in lines(output)] == ["warning", "info"]
 
 
 @pytest.mark.parametrize(

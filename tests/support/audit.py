@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
+from prometheus_client import CollectorRegistry
 from sqlalchemy import insert
 
 from keyservice import models
@@ -33,7 +34,7 @@ async def add_events(database: Database, count: int, **columns: Any) -> None:
 
 def sealer(database: Database, keyring: Keyring, *, batch: int = BATCH) -> AuditSealer:
     """One that is told when to seal."""
-    return AuditSealer(database, keyring, every=timedelta(days=1), batch=batch)
+    return AuditSealer(database, keyring, every=timedelta(days=1), registry=CollectorRegistry(), batch=batch)
 
 
 async def seal_batches(database: Database, keyring: Keyring, *counts: int) -> None:

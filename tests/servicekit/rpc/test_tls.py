@@ -1,6 +1,7 @@
 """TLS and mutual TLS, and certificates that are renewed while the server runs."""
 
 import asyncio
+import errno
 import os
 import secrets
 import ssl
@@ -17,6 +18,7 @@ from servicekit.errors import StartupError
 from servicekit.rpc import client
 from servicekit.rpc.call import Call
 from servicekit.rpc.client import ClientTls, connect
+from servicekit.rpc.pem import require_authorities, require_pair
 from servicekit.rpc.tls import CertificateFiles, ServerTls, server_credentials
 from tests.support.certificates import Authority
 from tests.support.probe import Echo, Probe, ProbeStub, failure, quick, serving
@@ -42,6 +44,11 @@ def mutual(files: ServerTls) -> ServerTls:
 
 def trusting(files: ServerTls, **own: Any) -> ClientTls:
     return ClientTls(ca_file=files.cert_file.parent / "ca.pem", server_name="localhost", **own)
+
+
+def exhausted(path: Path) -> bytes:
+    """Instead of what a file says, for a process that may open no more of them."""
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
 
 
 async def ask(port: int, tls: ClientTls | None) -> str:
@@ -227,6 +234,52 @@ def test_a_botched_renewal_that_is_mended_counts(files: ServerTls) -> None:
     assert watched.changed() is not None
 
 
+def test_a_renewal_that_could_not_be_read_at_once_counts_as_soon_as_it_can_be(
+    files: ServerTls, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = CertificateFiles(files)
+    watched.first()
+    authority.issue("localhost").write(files.cert_file, files.key_file)
+    with monkeypatch.context() as patch, capture_logs() as logs:
+        patch.setattr(Path, "read_bytes", exhausted)
+        assert [watched.changed(), watched.changed()] == [None, None]
+    assert [each["log_level"] for each in logs] == ["warning"]
+    assert watched.changed() is not None
+
+
+async def test_a_client_s_renewal_that_could_not_be_read_at_once_counts_as_soon_as_it_can_be(
+    files: ServerTls,
+    authority: Authority,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(client, "_LOOK_EVERY", 0)
+
+    async def answer(_request: Any, call: Call) -> Any:
+        [name] = call.context.auth_context()["peer_dns"]
+        return Echo(text=name.decode())
+
+    def renew(name: str) -> ClientTls:
+        authority.issue(name).write(tmp_path / "own.pem", tmp_path / "own.key")
+        return trusting(files, cert_file=tmp_path / "own.pem", key_file=tmp_path / "own.key")
+
+    async with (
+        serving(Probe(answer), quick(tls=mutual(files))) as server,
+        connect(f"127.0.0.1:{server.port}", tls=renew("first")) as channel,
+    ):
+        stub = channel.stub(ProbeStub)
+        assert (await stub.GetEcho(Echo())).text == "first"
+        renew("second")
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "read_bytes", exhausted)
+            for _ in range(2):
+                assert (await stub.GetEcho(Echo())).text == "first"
+        [told] = [each.getMessage() for each in caplog.records if each.name == client.__name__]
+        assert "stays in use: The TLS file" in told
+        assert (await stub.GetEcho(Echo())).text == "second"
+
+
 @pytest.mark.parametrize("missing", ["server.pem", "server.key", "ca.pem"])
 async def test_a_missing_file_stops_the_start_and_is_named(files: ServerTls, missing: str) -> None:
     (files.cert_file.parent / missing).unlink()
@@ -275,6 +328,13 @@ def test_a_directory_in_a_file_s_place_stops_the_start(files: ServerTls, directo
 
     with pytest.raises(StartupError, match="TLS file"):
         server_credentials(mutual(files))
+
+
+def test_what_cannot_be_read_is_not_taken_for_what_is_no_pem(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match=r"absent.pem cannot be read: No such file"):
+        require_authorities(tmp_path / "absent.pem")
+    with pytest.raises(StartupError, match=r"absent.key cannot be read: No such file"):
+        require_pair(tmp_path / "absent.pem", tmp_path / "absent.key")
 
 
 def test_a_client_s_missing_file_is_named(tmp_path: Path) -> None:
