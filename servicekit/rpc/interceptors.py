@@ -192,7 +192,9 @@ class _Authorised(_Link):
 
 
 class _StillAuthorised(_Authorised):
-    """A stream may outlive what its caller was admitted for, so it is asked again and again, and ended on a no."""
+    """A stream may outlive what its caller was admitted for, so it is asked again and again, and ended on a no, or when
+    he is somebody else by now.
+    """
 
     __slots__ = ("_asking", "_over", "_timeout")
 
@@ -217,7 +219,14 @@ class _StillAuthorised(_Authorised):
     async def _ask(self) -> Never:
         while True:
             await asyncio.sleep(_ASK_AGAIN.total_seconds())
-            await self._authorizer.authorize(self._call, self._call.method.policy)
+            now = await self._authorizer.authorize(self._call, self._call.method.policy)
+            if now != self._call.principal:
+                # The stream was begun for what the caller might see then.
+                raise Unavailable(
+                    "What you are granted has changed since this stream began; call again to go on.",
+                    reason="GRANT_CHANGED",
+                    retry_after=_RETRY_ELSEWHERE,
+                )
 
     def _end(self, asking: asyncio.Task[Never]) -> None:
         refused = not asking.cancelled() and asking.exception() is not None

@@ -171,6 +171,31 @@ async def test_a_stream_is_ended_once_its_caller_is_no_longer_admitted(
     assert asked.left == -1
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        Principal("alice", policy_pb2.ROLE_READER, frozenset()),
+        Principal("alice", policy_pb2.ROLE_ADMIN, None),
+        Principal("bob", policy_pb2.ROLE_READER, None),
+    ],
+    ids=["fewer clients", "another role", "somebody else"],
+)
+async def test_a_stream_is_ended_once_its_caller_is_granted_something_else(
+    monkeypatch: pytest.MonkeyPatch, changed: Principal
+) -> None:
+    monkeypatch.setattr(interceptors, "_ASK_AGAIN", timedelta(milliseconds=10))
+    granted = iter([Principal("alice", policy_pb2.ROLE_READER, None)] * 3)
+
+    class Grants:
+        async def authorize(self, _call: Call, _policy: Policy) -> Principal | None:
+            return next(granted, changed)
+
+    async with serving(Probe(quiet), authorizer=Grants()) as server, plain_channel(server.port) as channel:
+        told = from_rpc_error(await failure(ProbeStub(channel).WatchEcho(Echo()).read()))
+    assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "GRANT_CHANGED")
+    assert next(granted, None) is None
+
+
 async def test_a_time_out_of_a_stream_s_own_is_not_taken_for_the_end_of_its_admission() -> None:
     async def fails(_request: Any, _call: Call) -> Any:
         raise TimeoutError
