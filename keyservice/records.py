@@ -27,6 +27,10 @@ class Caller:
         """Whether there are clients that it may not see."""
         return self.clients is not None
 
+    def may_see(self, client_id: UUID) -> bool:
+        """Whether this client is one of its own, if there is such a client."""
+        return self.clients is None or client_id in self.clients
+
 
 @dataclass(frozen=True, slots=True)
 class Client:

@@ -76,7 +76,9 @@ class Reinitialization:
                 exchange=wanted.exchange,
                 only_unconfigured=wanted.only_unconfigured,
             )
-            await audit.record(connection, caller, "ReinitializeApiKeys", client_id=wanted.client_id)
+            # Whoever names another tenant's client selects nothing of it, and writes nothing into its record.
+            about = wanted.client_id if wanted.client_id and caller.may_see(wanted.client_id) else None
+            await audit.record(connection, caller, "ReinitializeApiKeys", client_id=about)
         self._convergence.leave_to_the_loop(selected)
         progress = Progress(len(selected))
         yield progress
