@@ -147,7 +147,7 @@ class Convergence:
 
     async def retry(self, caller: Caller, key: ApiKey, within: Within) -> Tried | None:
         """Converge a key now, whatever its state; None while somebody else is at it."""
-        async with self._database.autocommit() as connection:
+        async with self._database.autocommit(whose=caller.share) as connection:
             claimed = await store.claim(connection, caller, key.id, lease=LEASE)
         return await self.at_once(caller, claimed.key, within) if claimed else None
 
@@ -159,7 +159,7 @@ class Convergence:
         timeout: timedelta,  # noqa: ASYNC109 - the bridge is told
     ) -> ApiKey:
         """Take a key that the bridge was seen not to hold to it, unless somebody does already."""
-        async with self._database.autocommit() as connection:
+        async with self._database.autocommit(whose=caller.share) as connection:
             claimed = await store.claim(connection, caller, key.id, lease=LEASE, revision=key.revision)
         if claimed is None:
             return key

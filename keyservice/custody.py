@@ -82,7 +82,7 @@ class Custody:
         secrets = self._sealed(order.exchange, order.credentials, order.client_id, key_id, version=1)
         new = NewKey(key_id, order.client_id, order.exchange, order.label, order.environment, secrets)
         wanted = claim(self._keyring, caller, repetition)
-        async with self._database.autocommit() as connection:
+        async with self._database.autocommit(whose=caller.share) as connection:
             added = await additions.add(connection, new, caller, wanted, LEASE)
             first = await requests.first_result(connection, wanted) if wanted and not added else None
         if added:
@@ -99,7 +99,7 @@ class Custody:
         """Put new credentials in the place of the old ones, which are gone."""
         key_id, credentials = order.api_key_id, order.credentials
         wanted = claim(self._keyring, caller, repetition)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(whose=caller.share) as connection:
             _, key = await _lock(connection, key_id, caller)
             if wanted and await requests.take(connection, wanted, key_id):
                 return Tried(key)
@@ -131,7 +131,7 @@ class Custody:
         self, caller: Caller, key_id: UUID, changes: ApiKeyChanges, within: Within = None
     ) -> ApiKey:
         """Rename, disable or enable. What is so already is left alone, and draws no new revision."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(whose=caller.share) as connection:
             _, key = await _lock(connection, key_id, caller)
             _refuse_deleted(key)
             before = key
@@ -152,7 +152,7 @@ class Custody:
 
     async def delete(self, caller: Caller, key_id: UUID, within: Within = None) -> ApiKey:
         """Delete softly: the label and the api key are free again. Deleting a deleted key changes nothing."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(whose=caller.share) as connection:
             _, key = await _lock(connection, key_id, caller)
             if key.deleted_at is not None:
                 return key
@@ -162,7 +162,7 @@ class Custody:
 
     async def undelete(self, caller: Caller, key_id: UUID, within: Within = None) -> ApiKey:
         """Bring a deleted key back, as long as its credentials have not been erased."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(whose=caller.share) as connection:
             client, key = await _lock(connection, key_id, caller)
             if key.deleted_at is None:
                 return key

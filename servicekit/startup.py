@@ -41,6 +41,7 @@ async def open_database(
         DatabaseOptions(
             url=database_url(settings),
             pool_size=settings.db_pool_size,
+            principal_share=settings.db_principal_share,
             max_overflow=settings.db_max_overflow,
             pool_timeout=settings.db_pool_timeout,
             pool_recycle=settings.db_pool_recycle,
