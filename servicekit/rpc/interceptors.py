@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import structlog
 
-from servicekit.errors import DeadlineExceeded, KeybridgeError, ResourceExhausted, StartupError, Unavailable
+from servicekit.errors import DeadlineExceeded, KeybridgeError, StartupError, Unavailable
 from servicekit.rpc.call import REQUEST_ID, Call
 from servicekit.rpc.policy import Policy
 from servicekit.rpc.principal import Principal
@@ -97,58 +97,6 @@ class _Announced(_Link):
 
     async def __aenter__(self) -> None:
         await self._call.context.send_initial_metadata(((REQUEST_ID, self._call.request_id),))
-
-
-class Admission(_Link):
-    """Refuses at once what is more than the process should serve at a time; nothing queues here.
-
-    Once closed it refuses whatever is new, in words that say where to go on: gRPC itself, when it is stopped,
-    answers what arrives with a bare CANCELLED.
-    """
-
-    name = "admission"
-
-    def __init__(self, limit: int, exempt: frozenset[str]) -> None:
-        self._limit = limit
-        self._exempt = exempt
-        self.closed = False
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self.serving = 0
-
-    def close(self) -> None:
-        """Take no more calls; those that have begun go on."""
-        self.closed = True
-
-    async def idle(self) -> None:
-        """Wait until no call is being served."""
-        await self._idle.wait()
-
-    def around(self, call: Call) -> AbstractAsyncContextManager[None]:
-        return _NOTHING if call.method.service in self._exempt else self
-
-    async def __aenter__(self) -> None:
-        if self.closed:
-            raise Unavailable(
-                "The server is shutting down and did not begin this call. Try again.",
-                reason="SHUTTING_DOWN",
-                retry_after=_RETRY_ELSEWHERE,
-            )
-        if self.serving >= self._limit:
-            raise ResourceExhausted(
-                f"The server is busy: it serves {self._limit} calls already. Try again in a second.",
-                reason="TOO_MANY_CALLS",
-                retry_after=timedelta(seconds=1),
-            )
-        self.serving += 1
-        self._idle.clear()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.serving -= 1
-        if not self.serving:
-            self._idle.set()
 
 
 class Authorizer(Protocol):
