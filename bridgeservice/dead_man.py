@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Never
 
 from bridgeservice.accounts import Accounts
+from bridgeservice.precedence import go_first
 from bridgeservice.records import Connector, Place
 from bridgeservice.sessions import Sessions
 from bridgeservice.store import orders as store
@@ -59,6 +60,7 @@ class DeadMan:
         if connector is None or connector.exchange in self._without:
             self._armed.discard(place)
             return
+        go_first()
         try:
             async with self._turn, self._sessions.of(connector) as session:
                 await session.cancel_all_after(after)

@@ -1,5 +1,7 @@
 """How long what is being done is still wanted: by the caller who is served, or by all who share it."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from math import inf
 from time import monotonic
@@ -12,10 +14,14 @@ class Deadline:
 
     def __init__(self, within: float | None = None) -> None:
         self._until = _moment(within)
+        self.told: set[Callable[[], None]] = set()
+        """What is called when one more waits for it, in the context of that one."""
 
     def extend(self, within: float | None) -> None:
         """One more waits for it, this long; None is without end."""
         self._until = max(self._until, _moment(within))
+        for tell in list(self.told):
+            tell()
 
     def left(self) -> float | None:
         """Seconds until then; None where there is no end."""
@@ -36,6 +42,17 @@ def time_left() -> float | None:
         return deadline.left()
     call = current_call()
     return None if call is None else call.time_remaining()
+
+
+@contextmanager
+def told_of_joiners(tell: Callable[[], None]) -> Iterator[None]:
+    """In the block, ``tell`` is called by each who comes to wait for what this task does."""
+    told = deadline.told if (deadline := _shared.get()) is not None else set()
+    told.add(tell)
+    try:
+        yield
+    finally:
+        told.discard(tell)
 
 
 def _moment(within: float | None) -> float:

@@ -1,6 +1,7 @@
 """How every call to an exchange is made: bounded in time, and in number for each exchange.
 
-The second bound is the bulkhead: an exchange that hangs fills its own places and nobody else's.
+The second bound is the bulkhead: an exchange that hangs fills its own places and nobody else's. Orders have as many
+places to themselves, so that questions, however many, take none of theirs.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from bridgeservice.exchanges.exchange import Environment, Exchange, Exchanges
+from bridgeservice.precedence import goes_first
 from servicekit.errors import DeadlineExceeded, ResourceExhausted
 
 _RETRY_AFTER = timedelta(seconds=1)
@@ -22,12 +24,12 @@ class ExchangeCalls:
         self._exchanges = exchanges
         self._seconds = timeout.total_seconds()
         self._most = most_at_once
-        self._under_way: Counter[tuple[str, Environment]] = Counter()
+        self._under_way: Counter[tuple[str, Environment, bool]] = Counter()
 
     @asynccontextmanager
     async def to(self, exchange_id: str, environment: Environment) -> AsyncIterator[Exchange]:
         """The exchange, for the one call that is made in the block."""
-        place = (exchange_id, environment)
+        place = (exchange_id, environment, goes_first())
         if self._under_way[place] >= self._most:
             raise ResourceExhausted(
                 f"{self._most} calls wait for {exchange_id} already. Try again in a second.",

@@ -13,6 +13,7 @@ from bridgeservice.exchanges.exchange import Market, MarketType
 from bridgeservice.exchanges.orders import Ticket
 from bridgeservice.journal import Journal
 from bridgeservice.order_records import Draft, Filter, Order, OrderWish
+from bridgeservice.precedence import go_first
 from bridgeservice.reconciliation_loop import Uses
 from bridgeservice.records import Connector
 from bridgeservice.rules import Rules, Sweeps
@@ -45,6 +46,7 @@ class Orders:
 
     async def place(self, wish: OrderWish, *, within: float | None) -> Order:
         """Journal an order and send it; or what a wish with this request id has come to."""
+        go_first()
         begun = monotonic()
         if (before := await self._journal.repeated(wish)) is not None:
             return before

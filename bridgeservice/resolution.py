@@ -12,6 +12,7 @@ from bridgeservice.enums import OrderState
 from bridgeservice.journal import Journal
 from bridgeservice.order_metrics import OrderMetrics
 from bridgeservice.order_records import AMBIGUOUS, NEVER_SEEN, NOT_PLACED, Claimed, Order, Outcome, told
+from bridgeservice.precedence import go_first
 from bridgeservice.records import Connector
 from bridgeservice.search import NOT_SUPPORTED, Search, asked
 from bridgeservice.sessions import Sessions
@@ -59,6 +60,8 @@ class Resolution:
     async def settle(self, claimed: Claimed, connector: Connector) -> Order:
         """Find out what became of the order, and end it if somebody wants that."""
         order = claimed.order
+        if order.cancel_requested_at is not None:
+            go_first()
         try:
             if not order.settled:
                 order = await self._find_out(claimed, connector)

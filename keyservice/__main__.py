@@ -69,7 +69,9 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
         use_cases = UseCases(
             clients=Clients(database, keyring, convergence, erase_at_once=erase_at_once),
             custody=Custody(database, keyring, catalogue, convergence, erase_at_once=erase_at_once),
-            reinitialization=Reinitialization(database, convergence, ending),
+            reinitialization=Reinitialization(
+                database, convergence, ending, most_of_one=settings.principal_reinitializations
+            ),
             verification=Verification(database, bridge, convergence),
             watching=watching,
             balances=Balances(database, bridge, convergence.repair, wait=wait),

@@ -30,7 +30,7 @@ class Clients:
         _refuse_limited(caller, "makes clients")
         client_id = uuid4()
         wanted = claim(self._keyring, caller, repetition)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(whose=caller.share) as connection:
             if wanted and (first := await requests.take(connection, wanted, client_id)):
                 return _found(await clients.get(connection, first, caller))
             client = await clients.add(connection, client_id, name, external_id or None)
@@ -62,11 +62,11 @@ class Clients:
             return client
 
         # Two clients that want each other's external_id wait for each other, until PostgreSQL sends one away.
-        return await self._database.run(work)
+        return await self._database.run(work, whose=caller.share)
 
     async def delete(self, caller: Caller, client_id: UUID) -> Client:
         """Delete softly, and with the client its live keys. Deleting a deleted client changes nothing."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(whose=caller.share) as connection:
             client = _found(await clients.lock(connection, client_id, caller))
             if client.deleted_at is not None:
                 return client
@@ -79,7 +79,7 @@ class Clients:
 
     async def undelete(self, caller: Caller, client_id: UUID) -> Client:
         """Bring back the client and the keys that were deleted with it, as far as they were not erased since."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(whose=caller.share) as connection:
             client = _found(await clients.lock(connection, client_id, caller))
             if client.deleted_at is None:
                 return client

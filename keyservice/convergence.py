@@ -109,7 +109,7 @@ class Convergence:
     async def retry(self, caller: Caller, key: ApiKey, within: Within) -> Tried | None:
         """Converge a key now, whatever its state; None while somebody else is at it."""
         absence = self.absence_for(key.client_id)
-        async with self._database.autocommit() as connection:
+        async with self._database.autocommit(whose=caller.share) as connection:
             claimed = await store.claim(connection, caller, key.id, lease=LEASE, releases=absence is None)
         if claimed is None:
             return None
@@ -124,7 +124,7 @@ class Convergence:
     ) -> ApiKey:
         """Take a key that the bridge was seen not to hold to it, unless somebody does already."""
         absence = self.absence_for(key.client_id)
-        async with self._database.autocommit() as connection:
+        async with self._database.autocommit(whose=caller.share) as connection:
             claimed = await store.claim(
                 connection, caller, key.id, lease=LEASE, releases=absence is None, revision=key.revision
             )

@@ -85,7 +85,7 @@ class Custody:
         new = NewKey(key_id, order.client_id, order.exchange, order.label, order.environment, secrets)
         wanted = claim(self._keyring, caller, repetition)
         absence = self._convergence.absence_for(order.client_id)
-        async with self._database.autocommit() as connection:
+        async with self._database.autocommit(whose=caller.share) as connection:
             added = await additions.add(connection, new, caller, wanted, LEASE, releases=absence is None)
             first = await requests.first_result(connection, wanted) if wanted and not added else None
         if added:
@@ -107,7 +107,7 @@ class Custody:
         """Put new credentials in the place of the old ones, which are gone."""
         key_id, credentials = order.api_key_id, order.credentials
         wanted = claim(self._keyring, caller, repetition)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(whose=caller.share) as connection:
             _, key = await _lock(connection, key_id, caller)
             if wanted and await requests.take(connection, wanted, key_id):
                 return Tried(key)
@@ -139,7 +139,7 @@ class Custody:
         self, caller: Caller, key_id: UUID, changes: ApiKeyChanges, within: Within = None
     ) -> ApiKey:
         """Rename, disable or enable. What is so already is left alone, and draws no new revision."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(whose=caller.share) as connection:
             _, key = await _lock(connection, key_id, caller)
             _refuse_deleted(key)
             before, seals, absence = key, None, None
@@ -163,7 +163,7 @@ class Custody:
 
     async def delete(self, caller: Caller, key_id: UUID, within: Within = None) -> ApiKey:
         """Delete softly: the label and the api key are free again. Deleting a deleted key changes nothing."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(whose=caller.share) as connection:
             _, key = await _lock(connection, key_id, caller)
             if key.deleted_at is not None:
                 return key
@@ -173,7 +173,7 @@ class Custody:
 
     async def undelete(self, caller: Caller, key_id: UUID, within: Within = None) -> ApiKey:
         """Bring a deleted key back, as long as its credentials have not been erased."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(whose=caller.share) as connection:
             client, key = await _lock(connection, key_id, caller)
             if key.deleted_at is None:
                 return key

@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from keyservice import warnings
 from keyservice.enums import BridgeReason, BridgeState, Environment, Permission
+
+ANYBODY: Final = "anonymous"
+"""How the audit calls a caller who did not have to say who he is."""
 
 
 def account_name_of(client_id: UUID) -> str:
@@ -26,6 +30,15 @@ class Caller:
     def limited(self) -> bool:
         """Whether there are clients that it may not see."""
         return self.clients is not None
+
+    @property
+    def share(self) -> str | None:
+        """By what its share of what many use is told from that of others; None for one who is limited by nothing."""
+        return None if self.name == ANYBODY else self.name
+
+    def may_see(self, client_id: UUID) -> bool:
+        """Whether this client is one of its own, if there is such a client."""
+        return self.clients is None or client_id in self.clients
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 """Use cases that take keys to the bridge anew: one at once, or all that a filter selects, with the progress."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -14,8 +16,10 @@ from keyservice.errands import Tried, Within
 from keyservice.records import ApiKey, Caller
 from keyservice.store import api_keys, audit, due_rows
 from servicekit.database.engine import Database
+from servicekit.errors import ResourceExhausted
 
 _LOOK = timedelta(milliseconds=100)
+_A_MOMENT = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,11 @@ class Progress:
 class Reinitialization:
     """Makes keys due that were not, and waits for what comes of it."""
 
-    def __init__(self, database: Database, convergence: Convergence, ending: Ending) -> None:
+    def __init__(
+        self, database: Database, convergence: Convergence, ending: Ending, *, most_of_one: int
+    ) -> None:
+        self._most_of_one = most_of_one
+        self._under_way: Counter[str] = Counter()
         self._database = database
         self._convergence = convergence
         self._ending = ending
@@ -49,7 +57,7 @@ class Reinitialization:
     async def one(self, caller: Caller, key_id: UUID, within: Within) -> Tried:
         """Take a key to the bridge now. Where somebody does so already, what comes of that is the answer."""
         key = require_in_use(await api_keys.get(self._database.reads, key_id, caller))
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(whose=caller.share) as connection:
             await audit.record(
                 connection, caller, "ReinitializeApiKey", client_id=key.client_id, api_key_id=key_id
             )
@@ -69,7 +77,34 @@ class Reinitialization:
 
         A replica that stops ends the stream, as its own loop works nothing off any more; the keys stay due.
         """
-        async with self._database.transaction() as connection:
+        with self._place_of(caller):
+            async with aclosing(self._many(caller, wanted)) as progress:
+                async for each in progress:
+                    yield each
+
+    @contextmanager
+    def _place_of(self, caller: Caller) -> Iterator[None]:
+        """Each of these looks at the database again and again, so that one caller has only so many at once."""
+        whose = caller.share
+        if whose is None or not self._most_of_one:
+            yield
+            return
+        if self._under_way[whose] >= self._most_of_one:
+            raise ResourceExhausted(
+                f"You have {self._most_of_one} of these calls under way already. Let one of them end.",
+                reason="TOO_MANY_REINITIALIZATIONS",
+                retry_after=_A_MOMENT,
+            )
+        self._under_way[whose] += 1
+        try:
+            yield
+        finally:
+            self._under_way[whose] -= 1
+            if not self._under_way[whose]:
+                del self._under_way[whose]
+
+    async def _many(self, caller: Caller, wanted: Selection) -> AsyncGenerator[Progress, None]:
+        async with self._database.transaction(whose=caller.share) as connection:
             selected = await due_rows.make_due(
                 connection,
                 caller,
@@ -77,7 +112,9 @@ class Reinitialization:
                 exchange=wanted.exchange,
                 only_unconfigured=wanted.only_unconfigured,
             )
-            await audit.record(connection, caller, "ReinitializeApiKeys", client_id=wanted.client_id)
+            # Whoever names another tenant's client selects nothing of it, and writes nothing into its record.
+            about = wanted.client_id if wanted.client_id and caller.may_see(wanted.client_id) else None
+            await audit.record(connection, caller, "ReinitializeApiKeys", client_id=about)
         self._convergence.leave_to_the_loop(selected)
         progress = Progress(len(selected))
         yield progress

@@ -10,7 +10,7 @@ from keyservice.bridge_health import BridgeHealth
 from keyservice.clients import Clients
 from keyservice.custody import ApiKeyChanges, ApiKeyOrder, Custody, Rotation
 from keyservice.paging import NotAToken, PageTokens
-from keyservice.records import Caller
+from keyservice.records import ANYBODY, Caller
 from keyservice.reinitialization import Reinitialization, Selection
 from keyservice.store.api_key_lists import Filter
 from keyservice.v1 import key_service_pb2 as pb
@@ -22,9 +22,6 @@ from servicekit.catalogue import Catalogue
 from servicekit.paging import Position
 from servicekit.rpc.call import Call
 from servicekit.validation import Violations, required_id
-
-ANYBODY = "anonymous"
-"""How the audit calls a caller who did not have to say who he is."""
 
 _ListRequest = pb.ListClientsRequest | pb.ListApiKeysRequest | pb.ListAuditEventsRequest
 

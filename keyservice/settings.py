@@ -60,6 +60,9 @@ class KeyServiceSettings(ServiceSettings):
     bridge_calls_at_once: int = Field(32, ge=1, le=10_000)
     """How many keys are taken to the bridge at once in the background; calls of users go beside them."""
 
+    principal_reinitializations: int = Field(2, ge=0, le=10_000)
+    """How many calls of ReinitializeApiKeys one principal may have under way at once, per process. 0 is no limit."""
+
     bridge_check_interval: PositiveDuration = Field(timedelta(hours=1), le=_A_DAY)
     """In which time each account on the bridge is once held against what it should hold. Much less than the time
     after which the bridge forgets a connector that nobody confirms."""

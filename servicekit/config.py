@@ -154,6 +154,9 @@ class ServiceSettings(LimitSettings):
     db_pool_size: int = Field(20, ge=1, le=_MOST_CONNECTIONS)
     """How many connections to the database are kept open, per process."""
 
+    db_principal_share: int = Field(5, ge=0, le=_MOST_CONNECTIONS)
+    """How many of these the changes of one principal may hold at once; more of them wait. 0 is no limit."""
+
     db_max_overflow: int = Field(0, ge=0, le=_MOST_CONNECTIONS)
     """How many more are opened under load; they close on return, which costs more than waiting does."""
 

@@ -30,6 +30,10 @@ class LimitSettings(BaseSettings):
     max_concurrent_rpcs: int = Field(1000, ge=1, le=_MOST)
     """How many calls may be under way at once, per process; one more answers RESOURCE_EXHAUSTED."""
 
+    max_public_streams: int = Field(100, ge=1, le=_MOST)
+    """How many streams of health, and as many of reflection, may be open at once, per process, to callers who do not
+    say who they are. Well below the calls that may be under way."""
+
     max_concurrent_streams: int = Field(100, ge=1, le=_MOST)
     """How many calls may be under way at once on one connection; with more, a client opens another one, or waits."""
 

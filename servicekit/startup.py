@@ -41,6 +41,7 @@ async def open_database(
         DatabaseOptions(
             url=database_url(settings),
             pool_size=settings.db_pool_size,
+            principal_share=settings.db_principal_share,
             max_overflow=settings.db_max_overflow,
             pool_timeout=settings.db_pool_timeout,
             pool_recycle=settings.db_pool_recycle,
@@ -87,6 +88,7 @@ def server_options(settings: ServiceSettings, *, shares_port: bool) -> ServerOpt
             streams=settings.principal_streams,
         ),
         max_concurrent_rpcs=settings.max_concurrent_rpcs,
+        max_public_streams=settings.max_public_streams,
         max_concurrent_streams=settings.max_concurrent_streams,
         max_connections=hygiene.room_for_connections(settings.max_connections),
         max_connection_age=settings.max_connection_age,

@@ -21,6 +21,7 @@ import ccxt.async_support as ccxt
 from bridgeservice.exchanges.breaker import Breaker
 from bridgeservice.exchanges.limits import Throttle, named_pause
 from bridgeservice.exchanges.options import Options
+from bridgeservice.precedence import standing
 
 # ccxt writes headers and URLs, with keys and signatures in them, to its logger. This one passes nothing on, and
 # as no name is registered for it, no configuration of logging can change that.
@@ -108,7 +109,7 @@ class Guarded(ccxt.Exchange):  # type: ignore[misc]  # ccxt ships no types
 
     async def throttle(self, cost: float | None = None) -> None:
         self.line.breaker.refuse()
-        await self.line.throttle.turn(1.0 if cost is None else float(cost))
+        await self.line.throttle.turn(1.0 if cost is None else float(cost), lambda: standing(self.reporter))
         self.line.breaker.admit()  # only now, as a trial that waits for its turn may be given up before it is one
 
     async def load_markets(self, reload: bool = False, params: Mapping[str, object] = {}) -> Any:

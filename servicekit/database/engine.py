@@ -23,6 +23,7 @@ from servicekit.database.errors import CONFLICT, CONNECTING, FOREIGN, LOST_THREA
 from servicekit.database.options import DatabaseOptions, connect_arguments
 from servicekit.database.reach import open_once, wait_until_reachable
 from servicekit.database.reads import Reads
+from servicekit.database.shares import Shares
 from servicekit.errors import Aborted
 
 T = TypeVar("T")
@@ -71,6 +72,7 @@ class Database:
         self.options = options
         self._conflicts = dict(conflicts or {})
         self._engine = create_engine(options)
+        self._shares = Shares(options.principal_share)
         self.reads = Reads(self._engine.sync_engine, self._conflicts)
 
     @property
@@ -79,12 +81,19 @@ class Database:
         return cast(QueuePool, self._engine.pool)
 
     @asynccontextmanager
-    async def transaction(self, *, isolation: Isolation | None = None) -> AsyncIterator[AsyncConnection]:
+    async def transaction(
+        self, *, isolation: Isolation | None = None, whose: str | None = None
+    ) -> AsyncIterator[AsyncConnection]:
         """A unit of work: commit when the block ends, rollback when it raises or is cancelled.
 
         Errors of the driver come out as ours. "Committed" is a promise; an error is not the promise of the
-        opposite.
+        opposite. ``whose`` it is, where it may wait for other changes of the same principal.
         """
+        async with self._shares.of(whose), self._transaction(isolation) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _transaction(self, isolation: Isolation | None) -> AsyncIterator[AsyncConnection]:
         connection = await self._connect(isolation)
         try:
             yield connection
@@ -100,12 +109,17 @@ class Database:
             raise translate(error, self._conflicts) from error
 
     @asynccontextmanager
-    async def autocommit(self) -> AsyncIterator[AsyncConnection]:
+    async def autocommit(self, *, whose: str | None = None) -> AsyncIterator[AsyncConnection]:
         """Each statement is a transaction of its own: no BEGIN and no COMMIT, so a third of the round trips.
 
         For the write that is one statement, and for what reads a lot. Each sees its own snapshot; statements
         that have to agree with one another belong in ``transaction()``.
         """
+        async with self._shares.of(whose), self._autocommit() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _autocommit(self) -> AsyncIterator[AsyncConnection]:
         connection = await self._connect("AUTOCOMMIT")
         try:
             yield connection
@@ -118,7 +132,11 @@ class Database:
         await connection.close()
 
     async def run(
-        self, work: Callable[[AsyncConnection], Awaitable[T]], *, isolation: Isolation | None = None
+        self,
+        work: Callable[[AsyncConnection], Awaitable[T]],
+        *,
+        isolation: Isolation | None = None,
+        whose: str | None = None,
     ) -> T:
         """``work`` in a transaction, again from the start when PostgreSQL gave it up for another one's sake.
 
@@ -129,7 +147,7 @@ class Database:
         attempt = 1
         while True:
             try:
-                async with self.transaction(isolation=isolation) as connection:
+                async with self.transaction(isolation=isolation, whose=whose) as connection:
                     return await work(connection)
             except Aborted as error:
                 if error.reason != CONFLICT or attempt == ATTEMPTS:

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import structlog
 
-from servicekit.errors import DeadlineExceeded, KeybridgeError, ResourceExhausted, StartupError, Unavailable
+from servicekit.errors import DeadlineExceeded, KeybridgeError, StartupError, Unavailable
 from servicekit.rpc.call import REQUEST_ID, Call
 from servicekit.rpc.policy import Policy
 from servicekit.rpc.principal import Principal
@@ -99,58 +99,6 @@ class _Announced(_Link):
         await self._call.context.send_initial_metadata(((REQUEST_ID, self._call.request_id),))
 
 
-class Admission(_Link):
-    """Refuses at once what is more than the process should serve at a time; nothing queues here.
-
-    Once closed it refuses whatever is new, in words that say where to go on: gRPC itself, when it is stopped,
-    answers what arrives with a bare CANCELLED.
-    """
-
-    name = "admission"
-
-    def __init__(self, limit: int, exempt: frozenset[str]) -> None:
-        self._limit = limit
-        self._exempt = exempt
-        self.closed = False
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self.serving = 0
-
-    def close(self) -> None:
-        """Take no more calls; those that have begun go on."""
-        self.closed = True
-
-    async def idle(self) -> None:
-        """Wait until no call is being served."""
-        await self._idle.wait()
-
-    def around(self, call: Call) -> AbstractAsyncContextManager[None]:
-        return _NOTHING if call.method.service in self._exempt else self
-
-    async def __aenter__(self) -> None:
-        if self.closed:
-            raise Unavailable(
-                "The server is shutting down and did not begin this call. Try again.",
-                reason="SHUTTING_DOWN",
-                retry_after=_RETRY_ELSEWHERE,
-            )
-        if self.serving >= self._limit:
-            raise ResourceExhausted(
-                f"The server is busy: it serves {self._limit} calls already. Try again in a second.",
-                reason="TOO_MANY_CALLS",
-                retry_after=timedelta(seconds=1),
-            )
-        self.serving += 1
-        self._idle.clear()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.serving -= 1
-        if not self.serving:
-            self._idle.set()
-
-
 class Authorizer(Protocol):
     """Says who calls; raises Unauthenticated or PermissionDenied where the policy does not admit them."""
 
@@ -192,7 +140,9 @@ class _Authorised(_Link):
 
 
 class _StillAuthorised(_Authorised):
-    """A stream may outlive what its caller was admitted for, so it is asked again and again, and ended on a no."""
+    """A stream may outlive what its caller was admitted for, so it is asked again and again, and ended on a no, or when
+    he is somebody else by now.
+    """
 
     __slots__ = ("_asking", "_over", "_timeout")
 
@@ -217,7 +167,14 @@ class _StillAuthorised(_Authorised):
     async def _ask(self) -> Never:
         while True:
             await asyncio.sleep(_ASK_AGAIN.total_seconds())
-            await self._authorizer.authorize(self._call, self._call.method.policy)
+            now = await self._authorizer.authorize(self._call, self._call.method.policy)
+            if now != self._call.principal:
+                # The stream was begun for what the caller might see then.
+                raise Unavailable(
+                    "What you are granted has changed since this stream began; call again to go on.",
+                    reason="GRANT_CHANGED",
+                    retry_after=_RETRY_ELSEWHERE,
+                )
 
     def _end(self, asking: asyncio.Task[Never]) -> None:
         refused = not asking.cancelled() and asking.exception() is not None

@@ -15,3 +15,8 @@ class Principal:
     role: policy_pb2.Role
     clients: frozenset[UUID] | None
     """The clients whose things it may see; None means all."""
+
+    @property
+    def speaks_for_all(self) -> bool:
+        """Whether it is KeyService, which calls the bridge on behalf of everybody."""
+        return self.role == policy_pb2.ROLE_BRIDGE_WRITER

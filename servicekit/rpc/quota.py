@@ -15,7 +15,6 @@ from typing import Final
 
 from servicekit.errors import ResourceExhausted
 from servicekit.rpc.call import Call
-from servicekit.v1 import policy_pb2
 
 RATE_EXCEEDED: Final = "RATE_EXCEEDED"
 TOO_MANY_CALLS: Final = "TOO_MANY_CALLS_OF_ONE"
@@ -25,8 +24,6 @@ _A_MOMENT = timedelta(seconds=1)
 _A_TICK = timedelta(milliseconds=1)
 # Below this nobody is looked for who can be forgotten.
 _FEW = 1000
-# KeyService, which speaks for everybody, and after a restart of the bridge for all of its keys at once.
-_UNLIMITED = frozenset({policy_pb2.ROLE_BRIDGE_WRITER})
 _NOTHING: AbstractAsyncContextManager[None] = nullcontext()
 
 
@@ -127,7 +124,8 @@ class Quota:
     def _caller(self, call: Call) -> str | None:
         """By what a caller is told from others; None for one who is not limited."""
         if call.principal is not None:
-            return f"principal {call.principal.name}" if call.principal.role not in _UNLIMITED else None
+            # KeyService, which after a restart of the bridge speaks for all of its keys at once, is not limited.
+            return None if call.principal.speaks_for_all else f"principal {call.principal.name}"
         # Without the port, which every connection has another one of.
         return f"address {call.context.peer().rpartition(':')[0]}" if self._strangers else None
 

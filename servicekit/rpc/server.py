@@ -11,10 +11,11 @@ import grpc
 from servicekit import ports
 from servicekit.errors import StartupError
 from servicekit.rpc.access import Access, Metrics, NoMetrics
+from servicekit.rpc.admission import Admission
 from servicekit.rpc.binding import Router, Service
 from servicekit.rpc.failures import Errors
 from servicekit.rpc.health import HEALTH, Health, health_service
-from servicekit.rpc.interceptors import Admission, Authorisation, Authorizer, Chain, Deadline, Open, RequestId
+from servicekit.rpc.interceptors import Authorisation, Authorizer, Chain, Deadline, Open, RequestId
 from servicekit.rpc.policy import PUBLIC, Policy
 from servicekit.rpc.quota import Limits, Quota
 from servicekit.rpc.reflection import reflection_service
@@ -66,6 +67,8 @@ class ServerOptions:
     """What one caller may use."""
     max_concurrent_rpcs: int
     """Calls served at a time in this process; beyond, RESOURCE_EXHAUSTED at once. Health does not count."""
+    max_public_streams: int
+    """Streams of health, and as many of reflection, that are open at a time where they are open to everybody."""
     max_concurrent_streams: int
     """Calls at a time on one connection; beyond, the client's library waits."""
     max_connections: int
@@ -100,7 +103,9 @@ class Server:
         served = [*services, health_service(self._health, options.health_policy)]
         if options.reflection:
             served.append(reflection_service([*names, HEALTH.full_name], options.reflection_policy))
-        self._admission = Admission(options.max_concurrent_rpcs, exempt=_QUIET)
+        self._admission = Admission(
+            options.max_concurrent_rpcs, exempt=_QUIET, public_streams=options.max_public_streams
+        )
         self.chain = Chain(
             request_id=RequestId(),
             access=Access(metrics or NoMetrics(), _QUIET),

@@ -7,6 +7,7 @@ import pytest
 
 from bridgeservice.exchange_calls import ExchangeCalls, late, time_to_answer
 from bridgeservice.exchanges.exchange import Environment
+from bridgeservice.precedence import go_first
 from servicekit.errors import DeadlineExceeded, ResourceExhausted
 from tests.support.fake_exchanges import FakeExchanges
 
@@ -44,6 +45,20 @@ async def test_an_exchange_fills_its_own_places_only() -> None:
             pass
     async with calls.to("kraken", LIVE):
         pass
+
+
+async def test_questions_take_no_places_from_orders() -> None:
+    calls = ExchangeCalls(FakeExchanges(), timeout=timedelta(seconds=20), most_at_once=1)
+
+    async def order() -> None:
+        go_first()
+        async with calls.to("kraken", LIVE):
+            with pytest.raises(ResourceExhausted):
+                async with calls.to("kraken", LIVE):
+                    pass
+
+    async with calls.to("kraken", LIVE):
+        await asyncio.create_task(order())
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,12 @@ import pytest
 from prometheus_client import generate_latest
 
 from bridgeservice import sending
+from bridgeservice.exchanges.exchange import Environment
+from bridgeservice.precedence import go_first
 from bridgeservice.store import orders as store
 from servicekit.database.engine import Database
 from servicekit.errors import Unavailable
 from tests.support.fake_orders import Fault
-from tests.support.probe import eventually
 from tests.support.trading import Trader, state, trading
 
 
@@ -36,22 +37,27 @@ async def test_an_order_that_was_held_up_after_it_was_journalled_is_not_sent(tra
 
 async def test_an_order_for_which_the_exchange_has_no_room_is_surely_not_placed(database: Database) -> None:
     async with trading(database, most_at_once=1) as trader:
-        exchange = trader.bridge.exchanges["kraken"]
-        exchange.gate = asyncio.Event()
-        others: list[asyncio.Task[Any]] = []
+        taken, left = asyncio.Event(), asyncio.Event()
         add = store.add
+
+        async def another_order() -> None:
+            go_first()
+            async with trader.bridge.calls.to("kraken", Environment.LIVE):
+                taken.set()
+                await left.wait()
 
         async def take_the_only_place(*arguments: Any, **named: Any) -> Any:
             added = await add(*arguments, **named)
-            others.append(asyncio.create_task(trader.bridge.holding(account_name=trader.account)))
-            await eventually(lambda: exchange.asked["balances"] == 1, "somebody else asks the exchange")
+            others.append(asyncio.create_task(another_order()))
+            await taken.wait()
             return added
 
+        others: list[asyncio.Task[None]] = []
         with mock.patch.object(store, "add", take_the_only_place):
             order = await trader.place()
         assert (state(order), order.reason) == ("REJECTED", "EXCHANGE_BUSY")
         assert trader.book.asked == []
-        exchange.gate.set()
+        left.set()
         await asyncio.gather(*others)
 
 

@@ -44,8 +44,8 @@ from bridgeservice.verification import Verification
 from bridgeservice.worth import Worth
 from servicekit.database.engine import Database
 from servicekit.paging import PageTokens, keyed
+from servicekit.rpc.admission import Admission
 from servicekit.rpc.binding import Service
-from servicekit.rpc.interceptors import Admission
 from servicekit.rpc.server import Server
 from servicekit.work import Work
 from tests.support.fake_exchanges import FakeExchanges

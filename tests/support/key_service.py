@@ -186,7 +186,7 @@ async def running(
         use_cases = UseCases(
             clients=clients,
             custody=custody,
-            reinitialization=Reinitialization(database, convergence, ending),
+            reinitialization=Reinitialization(database, convergence, ending, most_of_one=2),
             verification=Verification(database, bridge, convergence),
             watching=watching,
             balances=balances,

@@ -1,6 +1,7 @@
 """The shared rate limit, the cool-down, and what exchanges say about coming again."""
 
 import asyncio
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from time import monotonic, time
@@ -13,10 +14,14 @@ from bridgeservice.exchanges.limits import (
     Throttle,
     named_pause,
 )
+from bridgeservice.precedence import Standing
+from bridgeservice.single_flight import SingleFlight
 from servicekit.errors import ResourceExhausted
 from tests.support.calls import enter_call
 
 INTERVAL = timedelta(milliseconds=20)
+ORDER = Standing("alice", is_order=True)
+GREEDY, MODEST = Standing("greedy"), Standing("modest")
 
 
 def throttle(longest_queue: float = 5.0, interval: timedelta = INTERVAL) -> Throttle:
@@ -72,6 +77,69 @@ class TestThrottle:
 
         with pytest.raises(ResourceExhausted):
             await asyncio.create_task(serve())
+
+    async def test_orders_do_not_wait_for_what_is_no_order_however_much_of_it_waits(self) -> None:
+        shared = throttle(interval=timedelta(milliseconds=200))
+        await shared.turn(10)
+        questions = [asyncio.create_task(shared.turn()) for _ in range(20)]
+        began = monotonic()
+        await shared.turn(standing=lambda: ORDER)
+        assert monotonic() - began < 0.1
+        await ended(questions)
+
+    async def test_orders_keep_the_limit_too_and_what_they_use_is_not_used_again(self) -> None:
+        shared = throttle()
+        began = monotonic()
+        await asyncio.gather(*(shared.turn(standing=lambda: ORDER) for _ in range(12)))
+        assert monotonic() - began >= 10 * INTERVAL.total_seconds() * 0.95
+        orders = [asyncio.create_task(shared.turn(standing=lambda: ORDER)) for _ in range(6)]
+        await asyncio.gather(*(shared.turn() for _ in range(6)), *orders)
+        assert monotonic() - began >= 22 * INTERVAL.total_seconds() * 0.95
+
+    async def test_orders_without_end_leave_a_part_to_the_others(self) -> None:
+        shared = throttle()
+        orders = [asyncio.create_task(shared.turn(standing=lambda: ORDER)) for _ in range(100)]
+        await asyncio.gather(*(shared.turn() for _ in range(5)))
+        served = sum(order.done() for order in orders)
+        assert served <= 3 * 5 + 5
+        await ended(orders)
+
+    async def test_one_who_asks_for_much_keeps_nobody_waiting_but_himself(self) -> None:
+        shared = throttle(interval=timedelta(milliseconds=50))
+        many = [asyncio.create_task(shared.turn(standing=lambda: GREEDY)) for _ in range(150)]
+        await asyncio.sleep(0.01)
+        refused = [task.exception() for task in many if task.done() and task.exception()]
+        assert 40 < len(refused) < 60  # what is not let through within five seconds
+        assert all(isinstance(error, ResourceExhausted) and error.retry_after for error in refused)
+        began = monotonic()
+        await shared.turn(standing=lambda: MODEST)
+        assert monotonic() - began < 0.5
+        await ended(many)
+
+    async def test_who_waits_for_the_same_as_somebody_else_waits_in_his_own_place(self) -> None:
+        """And not in that of the one who asked first, and who asked for much before."""
+        shared, flights = throttle(interval=timedelta(milliseconds=50)), SingleFlight()
+        who: ContextVar[Standing] = ContextVar("who", default=GREEDY)
+        many = [asyncio.create_task(shared.turn(standing=who.get)) for _ in range(90)]
+
+        async def ask() -> None:
+            await flights.do("a price", lambda: shared.turn(standing=who.get))
+
+        first = asyncio.create_task(ask())
+        await asyncio.sleep(0.1)
+        for standing in (MODEST, ORDER):
+            who.set(standing)
+            began = monotonic()
+            await ask()
+            assert monotonic() - began < 0.5
+        await first
+        await ended(many)
+
+
+async def ended(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class TestCoolDown:

@@ -4,7 +4,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from keyservice.servicer import ANYBODY
+from keyservice.records import ANYBODY
 from keyservice.store.adoption_events import ADOPTION, MIGRATION
 from keyservice.store.audit import HOUSEKEEPING
 from servicekit.rpc import grants

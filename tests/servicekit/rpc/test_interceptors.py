@@ -10,6 +10,7 @@ import grpc
 import pytest
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2_grpc
 
 from servicekit.errors import PermissionDenied, StartupError
 from servicekit.rpc import interceptors
@@ -91,6 +92,33 @@ async def test_what_is_beyond_the_limit_is_refused_at_once_and_health_is_not() -
         await stub.GetEcho(Echo())
 
 
+async def test_streams_that_are_open_to_everybody_leave_room_for_those_who_say_who_they_are() -> None:
+    """And those of reflection leave room for the watches of a balancer."""
+    options = quick(max_concurrent_rpcs=6, max_public_streams=3, reflection=True)
+    async with serving(Probe(), options) as server, plain_channel(server.port) as channel:
+        reflection: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+        admission: Any = server.chain.admission
+        silent = [reflection.ServerReflectionInfo() for _ in range(3)]
+        await eventually(lambda: admission.serving == 3, "three were open")
+        more = [reflection.ServerReflectionInfo() for _ in range(10)]
+        refused = [from_rpc_error(await failure(each.read())) for each in more]
+        assert {(told.code, told.reason) for told in refused} == {
+            (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_PUBLIC_STREAMS")
+        }
+        await ProbeStub(channel).GetEcho(Echo())
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        watches = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(3)]
+        for watch in watches:
+            assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        one_more = health.Watch(health_pb2.HealthCheckRequest())
+        assert from_rpc_error(await failure(one_more.read())).reason == "TOO_MANY_PUBLIC_STREAMS"
+        await health.Check(health_pb2.HealthCheckRequest())
+        for stream in (*silent, *watches):
+            stream.cancel()
+        await eventually(lambda: not any(admission._public.values()), "all places were free")
+        await health.Watch(health_pb2.HealthCheckRequest()).read()
+
+
 async def test_a_cancelled_call_gives_its_place_back() -> None:
     gate = Gate()
     async with (
@@ -169,6 +197,31 @@ async def test_a_stream_is_ended_once_its_caller_is_no_longer_admitted(
         told = from_rpc_error(await failure(ProbeStub(channel).WatchEcho(Echo()).read()))
     assert (told.code, told.reason) == (code, reason)
     assert asked.left == -1
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        Principal("alice", policy_pb2.ROLE_READER, frozenset()),
+        Principal("alice", policy_pb2.ROLE_ADMIN, None),
+        Principal("bob", policy_pb2.ROLE_READER, None),
+    ],
+    ids=["fewer clients", "another role", "somebody else"],
+)
+async def test_a_stream_is_ended_once_its_caller_is_granted_something_else(
+    monkeypatch: pytest.MonkeyPatch, changed: Principal
+) -> None:
+    monkeypatch.setattr(interceptors, "_ASK_AGAIN", timedelta(milliseconds=10))
+    granted = iter([Principal("alice", policy_pb2.ROLE_READER, None)] * 3)
+
+    class Grants:
+        async def authorize(self, _call: Call, _policy: Policy) -> Principal | None:
+            return next(granted, changed)
+
+    async with serving(Probe(quiet), authorizer=Grants()) as server, plain_channel(server.port) as channel:
+        told = from_rpc_error(await failure(ProbeStub(channel).WatchEcho(Echo()).read()))
+    assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "GRANT_CHANGED")
+    assert next(granted, None) is None
 
 
 async def test_a_time_out_of_a_stream_s_own_is_not_taken_for_the_end_of_its_admission() -> None:

@@ -1,4 +1,4 @@
-"""Two tenants with the same things, and every method that tells of things: neither sees any of the other's.
+"""Two tenants with the same things, and every method there is: neither sees or changes any of the other's.
 
 Both services run as processes, with KeyService showing the bridge a token of its own. What must not be seen are marks
 that only one of the two has; that they would be found is shown by looking as their owner.
@@ -38,6 +38,7 @@ READS = [
     for method in contract.methods
     if method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS
 ]
+WRITES = [method for contract in CONTRACTS.values() for method in contract.methods if method not in READS]
 # What tells nothing of a tenant, but of exchanges and of the bridge.
 OF_NOBODY = {
     "ListExchanges",
@@ -64,6 +65,8 @@ SHOWS_MARKS = {
 }
 # Nobody has a position on paper, and the first snapshot is taken a while after the start.
 HAVE_NOTHING = {"ListPositions", "GetPortfolioHistory"}
+# What is only told of the moment in which it is asked.
+PASSING = {"WatchApiKeys", "GetBalances", "GetPortfolio"}
 LABELS = ("first", "second", "deleted", "disabled")
 PAIRS = 200
 
@@ -245,6 +248,25 @@ async def test_what_is_the_other_s_looks_like_what_does_not_exist(two: Two, meth
     theirs = await asked(two, method, two.theirs.things, two.mine)
     nothing = await asked(two, method, nobodys, two.mine)
     assert [unsaid(each, two.theirs.things) for each in theirs] == [unsaid(each, nobodys) for each in nothing]
+
+
+@pytest.mark.parametrize("method", WRITES, ids=lambda method: method.name)
+async def test_nobody_changes_what_is_the_other_s_nor_writes_into_its_record(
+    two: Two, method: MethodDescriptor
+) -> None:
+    """And hears the same as of what does not exist."""
+    before = await lasting(two, two.theirs)
+    nobodys = Things.nobodys()
+    [theirs] = await asked(two, method, two.theirs.things, two.mine)
+    [nothing] = await asked(two, method, nobodys, two.mine)
+    assert unsaid(theirs, two.theirs.things) == unsaid(nothing, nobodys)
+    assert await lasting(two, two.theirs) == before
+
+
+async def lasting(two: Two, tenant: Tenant) -> dict[str, list[Answer]]:
+    """All that its owner is told of what he has and of who did what, by method."""
+    lists = [method for method in READS if method.name in SHOWS_MARKS - PASSING]
+    return {method.name: await asked(two, method, tenant.things, tenant) for method in lists}
 
 
 @each_read
