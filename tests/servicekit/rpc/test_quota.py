@@ -17,7 +17,7 @@ from servicekit.rpc import failures, quota
 from servicekit.rpc.call import Call, Method
 from servicekit.rpc.policy import PUBLIC, Policy
 from servicekit.rpc.principal import Principal
-from servicekit.rpc.quota import Limits, Quota
+from servicekit.rpc.quota import Limits, Quota, Usage
 from servicekit.rpc.server import Server
 from servicekit.rpc.status import RpcFailure, from_rpc_error
 from servicekit.v1 import policy_pb2
@@ -197,6 +197,13 @@ async def test_of_many_refusals_each_is_held_back_until_its_turn_and_none_for_lo
     door.clock.now += 4.1
     assert await door.passes(door.call())
     assert await held_back() == 0
+
+
+def test_who_was_refused_is_remembered_until_he_may_hear_the_next_refusal() -> None:
+    used = Usage(now=1000.0)
+    assert used.is_idle(1000.0)
+    used.take_turn(1000.0)
+    assert [used.is_idle(now) for now in (1000.0, 1000.02)] == [False, True]
 
 
 async def test_who_is_quiet_is_forgotten_and_who_is_not_is_not() -> None:
