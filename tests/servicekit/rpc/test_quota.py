@@ -353,7 +353,8 @@ async def test_on_the_wire_only_so_many_refusals_are_held_back(monkeypatch: pyte
         await stub.GetEcho(Echo(), metadata=named("greedy"))
         await told(stub.GetEcho(Echo(), metadata=named("greedy")))
         held = await begin_to_refuse(server, stub)
-        assert (await told(stub.GetEcho(Echo(), metadata=named("greedy")))).reason == "RATE_EXCEEDED"
+        async with asyncio.timeout(20):  # a shorter time than it would be held back for
+            assert (await told(stub.GetEcho(Echo(), metadata=named("greedy")))).reason == "RATE_EXCEEDED"
         held.cancel()
         errors: Any = server.chain.errors
         await eventually(lambda: errors.held_back == 0, "nobody waited any more")
