@@ -51,9 +51,14 @@ async def under_attack(attack: str, port: int, path: str) -> float:
     attacker = await asyncio.create_subprocess_exec(*argv, stdin=subprocess.PIPE)
     await asyncio.sleep(0.5)  # until its interpreter has begun
     try:
-        return await p99(port, path)
+        waited = await p99(port, path)
+        if attacker.returncode is not None:
+            sys.exit(f"The attack {attack} was over before its time.")
+        return waited
     finally:
-        await attacker.communicate(b"")  # the end of its input is the end of the attack
+        assert attacker.stdin is not None
+        attacker.stdin.close()  # the end of its input is the end of the attack
+        await attacker.wait()
 
 
 async def measure(service: str, port: int) -> bool:

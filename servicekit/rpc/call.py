@@ -48,6 +48,8 @@ class Call:
     """What the call was refused with, once it has been."""
     reason: str = ""
     """The reason of that refusal."""
+    held_back: float = 0
+    """Seconds for which it is kept from the caller."""
     expires_at: float | None = None
     """On the monotonic clock, where the server gave the deadline because the caller had none."""
 

@@ -61,7 +61,7 @@ class Certificates:
         end = self._ends.get(pem)
         if end is None:
             if len(self._ends) >= _MOST_REMEMBERED:
-                self._ends.clear()
+                del self._ends[next(iter(self._ends))]
             end = self._ends[pem] = x509.load_pem_x509_certificate(pem).not_valid_after_utc.timestamp()
         return end
 

@@ -4,7 +4,9 @@ What nobody foresaw is logged here and leaves no word on the wire.
 """
 
 import asyncio
+import random
 import traceback
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Never
@@ -19,26 +21,54 @@ from servicekit.rpc.status import CODE_BY_NUMBER, DETAILS_KEY, to_status
 
 # A timer may fire a little before the moment that the deadline names.
 _CLOCK_SLACK = 0.01
+# So many refusals are held back at a time, and the others are told at once: each consists of a hundred objects, which
+# Python's collector of garbage looks through while it stops everybody.
+_MOST_HELD_BACK = 300
+# Of the time that a caller has left, after which he would not hear why he was refused.
+_IN_TIME = 0.9
 
 
 class Errors:
-    """Translates whatever a handler or an inner link raises."""
+    """Translates whatever a handler or an inner link raises.
+
+    A refusal that is to be held back waits here, where the call has left all places that others may want: until its
+    time has come, or the server is ``draining``.
+    """
 
     name = "errors"
 
-    def __init__(self) -> None:
+    def __init__(self, draining: asyncio.Event) -> None:
         self._log = logs.get(__name__)
+        self._draining = draining
+        self.held_back = 0
 
     def around(self, call: Call) -> AbstractAsyncContextManager[None]:
-        return _Errors(call, self._log)
+        return _Errors(call, self._log, self._hold_back)
+
+    async def _hold_back(self, call: Call) -> None:
+        if self.held_back >= _MOST_HELD_BACK:
+            return
+        left = call.time_remaining()
+        longest = call.held_back if left is None else min(call.held_back, left * _IN_TIME)
+        # What came together and is told together would come again together.
+        seconds = longest * random.uniform(0.5, 1)  # noqa: S311 - it guards nothing
+        self.held_back += 1
+        try:
+            async with asyncio.timeout(seconds):
+                await self._draining.wait()
+        except TimeoutError:
+            return
+        finally:
+            self.held_back -= 1
 
 
 class _Errors:
-    __slots__ = ("_call", "_log")
+    __slots__ = ("_call", "_hold_back", "_log")
 
-    def __init__(self, call: Call, log: logs.Logger) -> None:
+    def __init__(self, call: Call, log: logs.Logger, hold_back: Callable[[Call], Awaitable[None]]) -> None:
         self._call = call
         self._log = log
+        self._hold_back = hold_back
 
     async def __aenter__(self) -> None:
         """Nothing to do on the way in."""
@@ -53,6 +83,8 @@ class _Errors:
             return
         translated = self._translated(error)
         _let_go(error)
+        if self._call.held_back:
+            await self._hold_back(self._call)
         await self._refuse(translated)
 
     def _translated(self, error: BaseException) -> KeybridgeError:

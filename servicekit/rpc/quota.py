@@ -2,6 +2,9 @@
 
 Callers are told apart by their principal, and by their address as long as they may remain unknown. All is counted in
 memory and for one process: with several workers or replicas each of them grants as much.
+
+What a refusal costs is nearly all gRPC's, and as much as an empty call. So one who hears many of them hears them late:
+whether he calls again on each, or as often as his connections take it, he slows down himself and nobody else.
 """
 
 import math
@@ -19,6 +22,10 @@ from servicekit.rpc.call import Call
 RATE_EXCEEDED: Final = "RATE_EXCEEDED"
 TOO_MANY_CALLS: Final = "TOO_MANY_CALLS_OF_ONE"
 TOO_MANY_STREAMS: Final = "TOO_MANY_STREAMS_OF_ONE"
+
+# The refusals of one caller are told so far apart, in seconds, but none of them later than this.
+_BETWEEN_REFUSALS = 0.01
+_LATEST_REFUSAL = 5.0
 
 _A_MOMENT = timedelta(seconds=1)
 _A_TICK = timedelta(milliseconds=1)
@@ -44,10 +51,11 @@ class Limits:
 class Usage:
     """What one caller uses now. His tokens are kept as the moment when he will have all of them again."""
 
-    __slots__ = ("calls", "full_at", "streams")
+    __slots__ = ("calls", "full_at", "refusal_at", "streams")
 
     def __init__(self, now: float) -> None:
         self.full_at = now
+        self.refusal_at = now
         self.calls = 0
         self.streams = 0
 
@@ -62,9 +70,15 @@ class Usage:
         self.full_at = full_at
         return 0
 
+    def take_turn(self, now: float) -> float:
+        """Take the next turn to hear a refusal: the seconds until then."""
+        wait = min(max(self.refusal_at - now, 0), _LATEST_REFUSAL)
+        self.refusal_at = now + wait + _BETWEEN_REFUSALS
+        return wait
+
     def is_idle(self, now: float) -> bool:
         """Whether whoever comes anew is treated just the same."""
-        return not self.calls and not self.streams and self.full_at <= now
+        return not self.calls and not self.streams and max(self.full_at, self.refusal_at) <= now
 
 
 class Quota:
@@ -101,14 +115,23 @@ class Quota:
         if call.method.unary and call.method.service in self._exempt:
             return _NOTHING
         caller = self._caller(call)
-        return _NOTHING if caller is None else _Counted(self, caller, unary=call.method.unary)
+        return _NOTHING if caller is None else _Counted(self, caller, call)
 
-    def enter(self, caller: str, *, unary: bool) -> Usage:
-        """Count a call that begins, or refuse it."""
-        now, limits = self._clock(), self._limits
+    def enter(self, caller: str, call: Call) -> Usage:
+        """Count a call that begins, or refuse it and say when that is to be told."""
+        now = self._clock()
         used = self._callers.get(caller)
         if used is None:
             used = self._remember(caller, now)
+        try:
+            self._take_place(used, now, unary=call.method.unary)
+        except ResourceExhausted:
+            call.held_back = used.take_turn(now)
+            raise
+        return used
+
+    def _take_place(self, used: Usage, now: float, *, unary: bool) -> None:
+        limits = self._limits
         if unary:
             _require_room(used.calls, limits.calls, "calls", TOO_MANY_CALLS)
         else:
@@ -119,7 +142,6 @@ class Quota:
                 reason=RATE_EXCEEDED,
                 retry_after=_rounded_up(missing),
             )
-        return used
 
     def _caller(self, call: Call) -> str | None:
         """By what a caller is told from others; None for one who is not limited."""
@@ -139,16 +161,16 @@ class Quota:
 
 
 class _Counted:
-    __slots__ = ("_caller", "_quota", "_unary", "_used")
+    __slots__ = ("_call", "_caller", "_quota", "_used")
 
-    def __init__(self, quota: Quota, caller: str, *, unary: bool) -> None:
+    def __init__(self, quota: Quota, caller: str, call: Call) -> None:
         self._quota = quota
         self._caller = caller
-        self._unary = unary
+        self._call = call
 
     async def __aenter__(self) -> None:
-        self._used = self._quota.enter(self._caller, unary=self._unary)
-        if self._unary:
+        self._used = self._quota.enter(self._caller, self._call)
+        if self._call.method.unary:
             self._used.calls += 1
         else:
             self._used.streams += 1
@@ -156,7 +178,7 @@ class _Counted:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._unary:
+        if self._call.method.unary:
             self._used.calls -= 1
         else:
             self._used.streams -= 1

@@ -103,13 +103,15 @@ class Server:
         served = [*services, health_service(self._health, options.health_policy)]
         if options.reflection:
             served.append(reflection_service([*names, HEALTH.full_name], options.reflection_policy))
+        self.draining = asyncio.Event()
+        """Set when the stop begins: a stream that would go on for ever ends itself on it."""
         self._admission = Admission(
             options.max_concurrent_rpcs, exempt=_QUIET, public_streams=options.max_public_streams
         )
         self.chain = Chain(
             request_id=RequestId(),
             access=Access(metrics or NoMetrics(), _QUIET),
-            errors=Errors(),
+            errors=Errors(self.draining),
             admission=self._admission,
             authorisation=Authorisation(authorizer or Open()),
             quota=Quota(options.limits, _QUIET, strangers=not options.listen.is_loopback),
@@ -125,8 +127,6 @@ class Server:
             handlers=[Router(served, self.chain)], options=channel_arguments(options)
         )
         self.port = 0
-        self.draining = asyncio.Event()
-        """Set when the stop begins: a stream that would go on for ever ends itself on it."""
         self._stopped: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

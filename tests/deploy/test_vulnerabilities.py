@@ -3,6 +3,10 @@
 import json
 import os
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +110,64 @@ def test_only_a_database_that_cannot_be_reached_is_no_failure(
 ) -> None:
     answered(monkeypatch, "", f"Traceback (most recent call last):\n{last}\n")
     assert vulnerabilities.main() == status
+
+
+class Database(BaseHTTPRequestHandler):
+    """What OSV would answer: of the package "ill" it knows something, and of no other one."""
+
+    def do_POST(self) -> None:
+        query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        package = query["package"]
+        fixed = {"package": package, "ranges": [{"type": "ECOSYSTEM", "events": [{"fixed": "2.0"}]}]}
+        vulnerability = {"id": "PYSEC-2026-1", "summary": "ill", "affected": [fixed]}
+        found = {"vulns": [vulnerability]} if (package["name"], query["version"]) == ("ill", "1.0") else {}
+        answer = json.dumps(found).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing: it is a test's."""
+
+
+@contextmanager
+def database() -> Iterator[dict[str, str]]:
+    """The environment in which pip-audit asks one on the loopback."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Database)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}/v1/query"
+    try:
+        yield {
+            **os.environ,
+            "NO_PROXY": "127.0.0.1",
+            "PIP_AUDIT_VULNERABILITY_SERVICE": "osv",
+            "PIP_AUDIT_OSV_URL": url,
+        }
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def locked(folder: Path, *packages: str) -> Path:
+    lock = folder / "requirements.lock"
+    lock.write_text("".join(f"{package} --hash=sha256:{'0' * 64}\n" for package in packages))
+    return lock
+
+
+def test_a_database_that_is_reached_is_asked_for_every_package_of_the_lock(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with database() as environ:
+        assert vulnerabilities.main(locked(tmp_path, "well==1.0", "ill==2.0"), environ) == 0
+        assert capsys.readouterr().out == "Known vulnerabilities: none in 2 packages.\n"
+        assert vulnerabilities.main(locked(tmp_path, "well==1.0", "ill==1.0"), environ) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "Known vulnerabilities:",
+        "  ill 1.0: PYSEC-2026-1, mended in 2.0",
+    ]
 
 
 def test_where_nobody_answers_a_line_says_that_nothing_was_checked(

@@ -53,16 +53,17 @@ def idle_connections(port: int, _path: str, go_on: GoOn) -> None:
 
 
 def slow_headers(port: int, path: str, go_on: GoOn) -> None:
-    """Calls whose headers come byte by byte."""
+    """Calls whose headers come byte by byte, and begin anew before they have come to their end."""
     headers = http2.call_headers(path)
-    with ExitStack() as stack:
-        them = [stack.enter_context(Connection(port)) for _ in range(_HELD)]
-        _send(them, frame(HEADERS, headers[:1], stream=1))
-        for byte in headers[1:]:
-            if not go_on():
-                return
-            _send(them, frame(CONTINUATION, bytes([byte]), stream=1))
-            time.sleep(_PAUSE)
+    while go_on():
+        with ExitStack() as stack:
+            them = [stack.enter_context(Connection(port)) for _ in range(_HELD)]
+            _send(them, frame(HEADERS, headers[:1], stream=1))
+            for byte in headers[1:]:
+                if not go_on():
+                    return
+                _send(them, frame(CONTINUATION, bytes([byte]), stream=1))
+                time.sleep(_PAUSE)
 
 
 def continuation_flood(port: int, path: str, go_on: GoOn) -> None:

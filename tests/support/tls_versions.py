@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -31,4 +32,6 @@ async def version_of(port: int, context: ssl.SSLContext) -> str:
     try:
         return str(writer.get_extra_info("ssl_object").version())
     finally:
-        writer.close()
+        writer.transport.abort()
+        with suppress(OSError):
+            await writer.wait_closed()

@@ -13,10 +13,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from servicekit.errors import ResourceExhausted
+from servicekit.rpc import failures, quota
 from servicekit.rpc.call import Call, Method
 from servicekit.rpc.policy import PUBLIC, Policy
 from servicekit.rpc.principal import Principal
-from servicekit.rpc.quota import Limits, Quota
+from servicekit.rpc.quota import Limits, Quota, Usage
 from servicekit.rpc.server import Server
 from servicekit.rpc.status import RpcFailure, from_rpc_error
 from servicekit.v1 import policy_pb2
@@ -169,6 +170,42 @@ async def test_a_refused_call_takes_no_token_and_no_place() -> None:
     assert await door.passed(10, door.call()) == 2
 
 
+async def test_of_many_refusals_each_is_held_back_until_its_turn_and_none_for_longer_than_five_seconds() -> (
+    None
+):
+    door = Door(limits(rate=1, burst=1))
+
+    async def held_back(name: str = "alice") -> float:
+        call = door.call(name)
+        assert not await door.passes(call)
+        return call.held_back
+
+    for name in ("alice", "bob"):
+        assert await door.passes(door.call(name))
+    assert [await held_back() for _ in range(4)] == pytest.approx([0, 0.01, 0.02, 0.03])
+    assert await held_back("bob") == 0
+    door.clock.now += 0.015
+    assert await held_back() == pytest.approx(0.025)
+    for _ in range(1000):
+        await held_back()
+    assert await held_back() == 5
+    # Who passes is held back by nothing that he heard before, and after some silence is told at once again.
+    door.clock.now += 1
+    served = door.call()
+    assert await door.passes(served)
+    assert served.held_back == 0
+    door.clock.now += 4.1
+    assert await door.passes(door.call())
+    assert await held_back() == 0
+
+
+def test_who_was_refused_is_remembered_until_he_may_hear_the_next_refusal() -> None:
+    used = Usage(now=1000.0)
+    assert used.is_idle(1000.0)
+    used.take_turn(1000.0)
+    assert [used.is_idle(now) for now in (1000.0, 1000.02)] == [False, True]
+
+
 async def test_who_is_quiet_is_forgotten_and_who_is_not_is_not() -> None:
     door = Door(limits(rate=10, burst=10, streams=1))
     async with door.quota.around(door.call("watcher", method=STREAM)):
@@ -255,3 +292,70 @@ async def test_on_the_wire_streams_are_counted_apart_and_health_is_not_refused()
             for _ in range(10):
                 await health.Check(health_pb2.HealthCheckRequest(), metadata=named("watcher"))
         watch.cancel()
+
+
+@pytest.fixture
+def slow_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first is told at once, and the next ones not as long as a test takes."""
+    monkeypatch.setattr(quota, "_BETWEEN_REFUSALS", 60.0)
+    monkeypatch.setattr(quota, "_LATEST_REFUSAL", 60.0)
+
+
+async def begin_to_refuse(
+    server: Server, stub: ProbeStub, name: str = "greedy"
+) -> "asyncio.Task[RpcFailure]":
+    """A call whose refusal is held back by now."""
+    held = asyncio.create_task(told(stub.GetEcho(Echo(), metadata=named(name))))
+    errors: Any = server.chain.errors
+    before = errors.held_back
+    await eventually(lambda: errors.held_back == before + 1, "the refusal was held back")
+    return held
+
+
+@pytest.mark.usefixtures("slow_refusals")
+async def test_on_the_wire_a_refusal_that_is_held_back_takes_no_place_and_nobody_else_waits_for_it() -> None:
+    probe = Probe()
+    async with limited(probe, rate=0.01, burst=1, calls=1) as (server, stub):
+        await stub.GetEcho(Echo(), metadata=named("greedy"))
+        assert (await told(stub.GetEcho(Echo(), metadata=named("greedy")))).reason == "RATE_EXCEEDED"
+        held = await begin_to_refuse(server, stub)
+        admission: Any = server.chain.admission
+        assert admission.serving == 0
+        await stub.GetEcho(Echo(), metadata=named("other"))
+        assert (await told(stub.GetEcho(Echo(), metadata=named("other")))).reason == "RATE_EXCEEDED"
+        assert not held.done()
+        held.cancel()
+
+
+@pytest.mark.usefixtures("slow_refusals")
+async def test_on_the_wire_a_refusal_that_is_held_back_is_told_when_the_server_stops() -> None:
+    async with limited(Probe(), rate=0.01, burst=1) as (server, stub):
+        await stub.GetEcho(Echo(), metadata=named("greedy"))
+        assert (await told(stub.GetEcho(Echo(), metadata=named("greedy")))).reason == "RATE_EXCEEDED"
+        held = await begin_to_refuse(server, stub)
+        await server.stop()
+        assert (await held).reason == "RATE_EXCEEDED"
+
+
+@pytest.mark.usefixtures("slow_refusals")
+async def test_on_the_wire_a_refusal_is_told_while_its_caller_still_listens() -> None:
+    async with limited(Probe(), rate=0.01, burst=1) as (_, stub):
+        await stub.GetEcho(Echo(), metadata=named("greedy"))
+        for _ in range(2):
+            refused = await told(stub.GetEcho(Echo(), metadata=named("greedy"), timeout=1))
+            assert (refused.code, refused.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_EXCEEDED")
+
+
+@pytest.mark.usefixtures("slow_refusals")
+async def test_on_the_wire_only_so_many_refusals_are_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failures, "_MOST_HELD_BACK", 1)
+    async with limited(Probe(), rate=0.01, burst=1) as (server, stub):
+        await stub.GetEcho(Echo(), metadata=named("greedy"))
+        await told(stub.GetEcho(Echo(), metadata=named("greedy")))
+        held = await begin_to_refuse(server, stub)
+        async with asyncio.timeout(20):  # a shorter time than it would be held back for
+            assert (await told(stub.GetEcho(Echo(), metadata=named("greedy")))).reason == "RATE_EXCEEDED"
+        held.cancel()
+        errors: Any = server.chain.errors
+        await eventually(lambda: errors.held_back == 0, "nobody waited any more")
+        (await begin_to_refuse(server, stub)).cancel()

@@ -220,6 +220,18 @@ async def test_no_method_can_be_called_without_a_connection_that_is_good(guarded
             return await sent(channel, method, bearing(token(admitted(method)[0], guarded)))
 
     assert wrong(await each(guarded.methods, alone), NO_CONNECTION) == {}
+    assert await answers_on_good_connections(guarded)
+
+
+async def answers_on_good_connections(guarded: Guarded) -> bool:
+    """Whether both ports are served, so that what was refused was not refused by nobody being there."""
+    method = next(method for method in guarded.methods if may_call("admin", method))
+    async with guarded.by_token() as tokens, guarded.by_certificate("admin") as certificates:
+        outcomes = [
+            await sent(tokens, method, bearing(token("admin", guarded))),
+            await sent(certificates, method),
+        ]
+    return outcomes == [READ_BUT_NO_REQUEST] * 2
 
 
 async def test_no_method_can_be_called_in_tls_1_1(guarded: Guarded) -> None:
@@ -237,6 +249,10 @@ async def test_no_method_can_be_called_in_tls_1_1(guarded: Guarded) -> None:
         return (StatusCode.OK, str(spoken)) if spoken else NO_CONNECTION
 
     assert wrong(await each(guarded.methods, alone), NO_CONNECTION) == {}
+    # The same client gets on with both ports as soon as it may speak one version more.
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    spoken = [await version_of(process.port, context) for process in (guarded.tokens, guarded.certificates)]
+    assert spoken == ["TLSv1.2", "TLSv1.2"]
 
 
 # What names somebody's things only to leave out the others: there is then nothing to tell of.
