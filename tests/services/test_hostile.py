@@ -4,6 +4,7 @@ How long he waits meanwhile is measured by ``benchmarks.hostile``; here it is on
 """
 
 import asyncio
+import resource
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -53,6 +54,15 @@ def served(request: pytest.FixtureRequest, database: str, start_shared_service: 
     name = str(request.param)
     quiet = {f"{name.upper()}_LOG_LEVEL": "warning"}
     return Served(start_shared_service(name, DATABASE_URL=database, **quiet).wait_ready(), READS[name])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def room_for_thousands() -> Iterator[None]:
+    """An attacker's connections are files of this process, of which an ordinary user's may have few at first."""
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))
 
 
 @pytest.mark.parametrize("attack", list(ATTACKS))
