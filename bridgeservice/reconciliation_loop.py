@@ -22,6 +22,8 @@ from servicekit.work import Work
 
 _AT_ONCE: Final = 8
 _PAUSE: Final = timedelta(seconds=1)
+# As for orders that are asked about; and here a turn looks for all that the bridge holds.
+_GATHER: Final = timedelta(seconds=0.25)
 # After a failure, which may be the credentials' and stay.
 _LATER: Final = timedelta(minutes=1)
 
@@ -79,7 +81,7 @@ class ReconciliationLoop:
         def failed(error: KeybridgeError) -> None:
             _log.warning("what is due can't be compared with exchanges, and is later", reason=error.reason)
 
-        await take_turns(self.once, wake=self._wake, pause=_PAUSE, failed=failed)
+        await take_turns(self.once, wake=self._wake, pause=_PAUSE, failed=failed, gather=_GATHER)
 
     async def once(self) -> int:
         """Begin with what is due and has room; says how many connectors that were."""

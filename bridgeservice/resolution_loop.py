@@ -20,6 +20,8 @@ from servicekit.work import Work
 
 # What becomes due by the clock, or in another replica, is noticed so soon.
 _POLL = timedelta(seconds=1)
+# A bridge that starts hears of thousands of connectors one after the other; a turn for each would take it all.
+_GATHER = timedelta(seconds=0.05)
 
 _log = logs.get(__name__)
 
@@ -51,7 +53,7 @@ class ResolutionLoop:
         def failed(error: KeybridgeError) -> None:
             _log.warning("orders that are due can't be claimed, and are later", reason=error.reason)
 
-        await take_turns(self.once, wake=self._wake, pause=_POLL, failed=failed)
+        await take_turns(self.once, wake=self._wake, pause=_POLL, failed=failed, gather=_GATHER)
 
     async def once(self) -> int:
         """Begin with what is due and has room; says how many orders that were."""

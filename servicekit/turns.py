@@ -15,8 +15,12 @@ async def take_turns(
     wake: asyncio.Event,
     pause: timedelta,
     failed: Callable[[KeybridgeError], None],
+    gather: timedelta = timedelta(0),
 ) -> Never:
-    """Until cancelled. A turn that fails, as when the database is away, is told to ``failed``, and the next comes."""
+    """Until cancelled. A turn that fails, as when the database is away, is told to ``failed``, and the next comes.
+
+    Whoever wakes it is heard after the time to ``gather``: what becomes known one after the other shares a turn.
+    """
     while True:
         wake.clear()
         try:
@@ -26,3 +30,5 @@ async def take_turns(
         with suppress(TimeoutError):
             async with asyncio.timeout(pause.total_seconds()):
                 await wake.wait()
+        if wake.is_set():
+            await asyncio.sleep(gather.total_seconds())

@@ -33,8 +33,10 @@ class Turns:
         return await asyncio.wait_for(self.taken.get(), 10)
 
     @asynccontextmanager
-    async def running(self, pause: timedelta) -> AsyncIterator["asyncio.Task[None]"]:
-        turns = take_turns(self.once, wake=self.wake, pause=pause, failed=self.failures.append)
+    async def running(
+        self, pause: timedelta, gather: timedelta = timedelta(0)
+    ) -> AsyncIterator["asyncio.Task[None]"]:
+        turns = take_turns(self.once, wake=self.wake, pause=pause, failed=self.failures.append, gather=gather)
         task: asyncio.Task[None] = asyncio.create_task(turns)
         try:
             yield task
@@ -62,6 +64,19 @@ async def test_what_becomes_known_during_a_turn_is_for_the_next_one() -> None:
     turns.act = lambda count: turns.wake.set() if count == 1 else None
     async with turns.running(NEVER):
         assert [await turns.comes() for _ in range(2)] == [1, 2]
+
+
+async def test_what_becomes_known_while_it_gathers_shares_a_turn() -> None:
+    turns = Turns()
+    async with turns.running(NEVER, gather=timedelta(seconds=0.5)):
+        await turns.comes()
+        for _ in range(100):
+            turns.wake.set()
+            await asyncio.sleep(0)
+        assert await turns.comes() == 2
+        await asyncio.sleep(0)
+        assert turns.taken.empty()
+        assert not turns.wake.is_set()
 
 
 async def test_a_turn_that_failed_is_told_and_another_comes() -> None:
