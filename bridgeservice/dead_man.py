@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Never
 
 from bridgeservice.accounts import Accounts
+from bridgeservice.exchanges.exchange import NOT_SUPPORTED
 from bridgeservice.precedence import go_first
 from bridgeservice.records import Connector, Place
 from bridgeservice.sessions import Sessions
@@ -79,7 +80,7 @@ class DeadMan:
             return None
 
     def _failed(self, connector: Connector, error: KeybridgeError) -> None:
-        if error.reason == "NOT_SUPPORTED":
+        if error.reason == NOT_SUPPORTED:
             self._without.add(connector.exchange)
             _log.warning("an exchange has no dead man's switch", exchange=connector.exchange)
         else:

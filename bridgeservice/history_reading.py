@@ -5,10 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from bridgeservice.exchange_calls import ExchangeCalls
-from bridgeservice.exchanges.exchange import Market, MarketType
+from bridgeservice.exchanges.exchange import NOT_SUPPORTED, Market, MarketType
 from bridgeservice.exchanges.orders import ExchangeTrade
 from bridgeservice.records import Connector
-from bridgeservice.search import NOT_SUPPORTED
 from bridgeservice.sessions import Sessions
 from bridgeservice.store import external_orders
 from bridgeservice.store import reconciliations as store

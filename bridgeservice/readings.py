@@ -6,7 +6,7 @@ from time import monotonic
 
 from bridgeservice.amounts import is_plain
 from bridgeservice.exchange_calls import late
-from bridgeservice.exchanges.exchange import Balance
+from bridgeservice.exchanges.exchange import NOT_SUPPORTED, Balance
 from bridgeservice.records import Connector, Holding, Reading, ReadStatus
 from bridgeservice.sessions import Sessions
 from bridgeservice.single_flight import SingleFlight
@@ -15,7 +15,7 @@ from servicekit.errors import DeadlineExceeded, Internal, KeybridgeError, Resour
 _STATUS_BY_REASON = {
     "CREDENTIALS_REJECTED": ReadStatus.CREDENTIALS_REJECTED,
     "EXCHANGE_UNSUPPORTED": ReadStatus.EXCHANGE_UNSUPPORTED,
-    "NOT_SUPPORTED": ReadStatus.EXCHANGE_UNSUPPORTED,
+    NOT_SUPPORTED: ReadStatus.EXCHANGE_UNSUPPORTED,
 }
 _STATUS_BY_CLASS = {
     ResourceExhausted: ReadStatus.RATE_LIMITED,

@@ -11,12 +11,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from bridgeservice.enums import OrderState
+from bridgeservice.exchanges.exchange import NOT_SUPPORTED
 from bridgeservice.exchanges.orders import ExchangeOrder
 from bridgeservice.history_reading import ALL, HistoryReading
 from bridgeservice.journal import Journal
 from bridgeservice.order_records import Filter, Order, Outcome, told
 from bridgeservice.records import Connector
-from bridgeservice.search import NOT_SUPPORTED, asked
+from bridgeservice.search import asked
 from bridgeservice.sessions import Sessions
 from bridgeservice.store import accounts, risk
 from bridgeservice.store import external_orders as store

@@ -9,12 +9,13 @@ from datetime import timedelta
 from typing import Final
 
 from bridgeservice.enums import OrderState
+from bridgeservice.exchanges.exchange import NOT_SUPPORTED
 from bridgeservice.journal import Journal
 from bridgeservice.order_metrics import OrderMetrics
 from bridgeservice.order_records import AMBIGUOUS, NEVER_SEEN, NOT_PLACED, Claimed, Order, Outcome, told
 from bridgeservice.precedence import go_first
 from bridgeservice.records import Connector
-from bridgeservice.search import NOT_SUPPORTED, Search, asked
+from bridgeservice.search import Search, asked
 from bridgeservice.sessions import Sessions
 from servicekit.errors import (
     DeadlineExceeded,

@@ -8,7 +8,7 @@ from typing import Final
 from bridgeservice import symbols
 from bridgeservice.amounts import EXACT, plain
 from bridgeservice.enums import OrderSide, OrderState
-from bridgeservice.exchanges.exchange import Session
+from bridgeservice.exchanges.exchange import NOT_SUPPORTED, Session
 from bridgeservice.exchanges.orders import ExchangeOrder, ExchangeTrade, Reference
 from bridgeservice.journal import Journal
 from bridgeservice.matching import FromFills, Match, match, span
@@ -20,7 +20,6 @@ from servicekit.errors import FailedPrecondition, InvalidArgument
 MOST_TRADES: Final = 1000
 MOST_PAGES: Final = 20
 _A_MOMENT: Final = timedelta(milliseconds=1)
-NOT_SUPPORTED: Final = "NOT_SUPPORTED"
 
 
 class Search:

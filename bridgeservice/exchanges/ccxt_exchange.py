@@ -15,6 +15,7 @@ from bridgeservice.exchanges.ccxt_session import STUMBLED, CcxtSession
 from bridgeservice.exchanges.convert import understood
 from bridgeservice.exchanges.errors import exchange_errors
 from bridgeservice.exchanges.exchange import (
+    NOT_SUPPORTED,
     Candle,
     Environment,
     Market,
@@ -89,7 +90,7 @@ class CcxtExchange:
         if not symbols:
             raise FailedPrecondition(
                 f"{self.id} has no call for the tickers of all markets: name the symbols.",
-                reason="NOT_SUPPORTED",
+                reason=NOT_SUPPORTED,
                 metadata={"exchange": self.id},
             )
         found: dict[str, Ticker] = {}

@@ -13,6 +13,7 @@ from typing import Any
 import ccxt.async_support as ccxt
 
 from bridgeservice.exchanges.convert import Raw
+from bridgeservice.exchanges.exchange import NOT_SUPPORTED
 from bridgeservice.exchanges.families import of_family
 from servicekit.errors import FailedPrecondition
 
@@ -176,7 +177,7 @@ def _milliseconds(moment: datetime) -> int:
 def _market_required(exchange_id: str) -> FailedPrecondition:
     return FailedPrecondition(
         f"{exchange_id} tells of one market at a time: name it.",
-        reason="NOT_SUPPORTED",
+        reason=NOT_SUPPORTED,
         metadata={"exchange": exchange_id},
     )
 

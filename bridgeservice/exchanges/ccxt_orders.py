@@ -15,7 +15,7 @@ from bridgeservice.exchanges import client_ids
 from bridgeservice.exchanges.certainty import surely_not_placed
 from bridgeservice.exchanges.client_ids import ClientIds, Way
 from bridgeservice.exchanges.convert import Raw
-from bridgeservice.exchanges.exchange import Market, MarketType
+from bridgeservice.exchanges.exchange import NOT_SUPPORTED, Market, MarketType
 from bridgeservice.exchanges.guarded import Attempt
 from bridgeservice.exchanges.orders import Reference, Ticket
 from servicekit.errors import FailedPrecondition, InvalidArgument, KeybridgeError, Violation
@@ -114,7 +114,7 @@ def _buys_by_cost(exchange_id: str) -> FailedPrecondition:
     return FailedPrecondition(
         f"{exchange_id} takes a market order to buy by what it may cost, not by its amount: send a limit order with "
         "IOC.",
-        reason="NOT_SUPPORTED",
+        reason=NOT_SUPPORTED,
         metadata={"exchange": exchange_id},
     )
 
@@ -127,7 +127,7 @@ def _refuse_times_in_force(connector: Any, ticket: Ticket) -> None:
         if is_wanted and offered.get(name) is False:
             raise FailedPrecondition(
                 f"{connector.id} has no {'post-only orders' if name == _POST_ONLY else name} on this market.",
-                reason="NOT_SUPPORTED",
+                reason=NOT_SUPPORTED,
                 metadata={"exchange": connector.id},
             )
 
@@ -209,6 +209,6 @@ async def _known(asked: Awaitable[Raw]) -> Raw | None:
 def _not_by_client_id(exchange_id: str) -> FailedPrecondition:
     return FailedPrecondition(
         f"{exchange_id} can't be asked for this order by its client order id.",
-        reason="NOT_SUPPORTED",
+        reason=NOT_SUPPORTED,
         metadata={"exchange": exchange_id},
     )

@@ -10,7 +10,7 @@ import ccxt.async_support as ccxt
 from bridgeservice.exchanges import ccxt_lists, ccxt_orders, convert, convert_orders, permissions, templates
 from bridgeservice.exchanges.ccxt_orders import Sending
 from bridgeservice.exchanges.convert import understood
-from bridgeservice.exchanges.exchange import Balance, Permissions
+from bridgeservice.exchanges.exchange import NOT_SUPPORTED, Balance, Permissions
 from bridgeservice.exchanges.guarded import Attempt
 from bridgeservice.exchanges.orders import (
     ExchangeOrder,
@@ -145,7 +145,7 @@ class CcxtSession:
         if not self._exchange.has.get("cancelAllOrdersAfter"):
             raise FailedPrecondition(
                 f"{self._exchange.id} has no switch that cancels orders later.",
-                reason="NOT_SUPPORTED",
+                reason=NOT_SUPPORTED,
                 metadata={"exchange": self._exchange.id},
             )
         await self._call(methodcaller("cancel_all_orders_after", round(pause.total_seconds() * 1000)))

@@ -14,6 +14,7 @@ from datetime import timedelta
 
 from ccxt.base import errors as ccxt
 
+from bridgeservice.exchanges.exchange import NOT_SUPPORTED
 from servicekit.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -97,7 +98,7 @@ TABLE: Mapping[type[Exception], Row] = {
     ccxt.ArgumentsRequired: Row(
         InvalidArgument, "BAD_REQUEST", "{exchange} needs more arguments for this than were given."
     ),
-    ccxt.NotSupported: Row(FailedPrecondition, "NOT_SUPPORTED", "{exchange} does not offer this."),
+    ccxt.NotSupported: Row(FailedPrecondition, NOT_SUPPORTED, "{exchange} does not offer this."),
     # Orders
     ccxt.InsufficientFunds: Row(
         FailedPrecondition, "INSUFFICIENT_FUNDS", "The account on {exchange} has too little for this."

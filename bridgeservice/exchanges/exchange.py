@@ -9,12 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from bridgeservice.exchanges.orders import ExchangeOrder, ExchangeTrade, Position, Reference, Refusal, Ticket
 from servicekit.catalogue import Catalogue
 from servicekit.credentials import Credentials
+
+NOT_SUPPORTED: Final = "NOT_SUPPORTED"
+"""The reason with which an exchange refuses what it does not offer at all, or not asked so."""
 
 
 class Environment(Enum):

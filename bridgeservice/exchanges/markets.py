@@ -12,7 +12,7 @@ from bridgeservice.deadlines import Deadline, go_by
 from bridgeservice.exchanges import convert, templates
 from bridgeservice.exchanges.convert import understood
 from bridgeservice.exchanges.errors import exchange_errors
-from bridgeservice.exchanges.exchange import Environment, Market
+from bridgeservice.exchanges.exchange import NOT_SUPPORTED, Environment, Market
 from bridgeservice.exchanges.http import largest_answer
 from bridgeservice.exchanges.instruments import Instruments, Stored
 from bridgeservice.exchanges.options import Options
@@ -141,7 +141,7 @@ async def _load(loader: Any) -> None:
         raise FailedPrecondition(
             f"{loader.id} names its markets only to those who have credentials there, which the bridge does not "
             "offer: no connector of it can be used.",
-            reason="NOT_SUPPORTED",
+            reason=NOT_SUPPORTED,
             metadata={"exchange": loader.id},
         ) from None
 

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 from bridgeservice import precision
 from bridgeservice.enums import OrderSide, OrderType, PaperOrderState, TimeInForce
 from bridgeservice.exchanges import paper_orders
-from bridgeservice.exchanges.exchange import Balance, Owner, Permission, Permissions, Ticker
+from bridgeservice.exchanges.exchange import NOT_SUPPORTED, Balance, Owner, Permission, Permissions, Ticker
 from bridgeservice.exchanges.orders import (
     ExchangeOrder,
     ExchangeTrade,
@@ -161,7 +161,7 @@ class PaperSession:
 
     async def cancel_all_after(self, pause: timedelta) -> None:
         del pause
-        raise FailedPrecondition("paper has no switch that cancels orders later.", reason="NOT_SUPPORTED")
+        raise FailedPrecondition("paper has no switch that cancels orders later.", reason=NOT_SUPPORTED)
 
     async def _match(self) -> None:
         """Fill what waits and has met its price since; without anything that does, one read."""
