@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from datetime import timedelta
 from types import TracebackType
+from typing import Final
 
 from servicekit.errors import ResourceExhausted, Unavailable
 from servicekit.rpc.call import Call
 
-# Another process takes the call at once; where there is none, its successor may need a moment.
-_RETRY_ELSEWHERE = timedelta(milliseconds=100)
+RETRY_ELSEWHERE: Final = timedelta(milliseconds=100)
+"""Another process takes the call at once; where there is none, its successor may need a moment."""
+
 _A_MOMENT = timedelta(seconds=1)
 _NOTHING: AbstractAsyncContextManager[None] = nullcontext()
 
@@ -76,7 +78,7 @@ class Admission:
             raise Unavailable(
                 "The server is shutting down and did not begin this call. Try again.",
                 reason="SHUTTING_DOWN",
-                retry_after=_RETRY_ELSEWHERE,
+                retry_after=RETRY_ELSEWHERE,
             )
         if self.serving >= self._limit:
             raise ResourceExhausted(

@@ -18,13 +18,12 @@ from uuid import uuid4
 import structlog
 
 from servicekit.errors import DeadlineExceeded, KeybridgeError, StartupError, Unavailable
+from servicekit.rpc.admission import RETRY_ELSEWHERE
 from servicekit.rpc.call import REQUEST_ID, Call
 from servicekit.rpc.policy import Policy
 from servicekit.rpc.principal import Principal
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@~-]{1,128}")
-# Another process takes the call at once; where there is none, its successor may need a moment.
-_RETRY_ELSEWHERE = timedelta(milliseconds=100)
 # A stream whose caller is no longer admitted goes on no longer than this.
 _ASK_AGAIN = timedelta(seconds=5)
 _NOTHING: AbstractAsyncContextManager[None] = nullcontext()
@@ -173,7 +172,7 @@ class _StillAuthorised(_Authorised):
                 raise Unavailable(
                     "What you are granted has changed since this stream began; call again to go on.",
                     reason="GRANT_CHANGED",
-                    retry_after=_RETRY_ELSEWHERE,
+                    retry_after=RETRY_ELSEWHERE,
                 )
 
     def _end(self, asking: asyncio.Task[Never]) -> None:
@@ -258,5 +257,5 @@ class _LongestStream(_Timed):
         return Unavailable(
             f"A stream is open for {self._seconds:g} s at the most; call again to go on.",
             reason="STREAM_EXPIRED",
-            retry_after=_RETRY_ELSEWHERE,
+            retry_after=RETRY_ELSEWHERE,
         )
