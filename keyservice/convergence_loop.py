@@ -90,8 +90,8 @@ class ConvergenceLoop:
                 Errand(each.key, each.seals, urgent=False, absence=self._absence_for(each.key))
                 for each in claimed
             ]
-            sent = [errand.key for errand in errands if errand.absence is None]
-            await audit.record_releases(connection, CONVERGENCE, sent)
+            if sent := [errand.key for errand in errands if errand.absence is None]:
+                await audit.record_releases(connection, CONVERGENCE, sent)
         return errands
 
     def _absence_for(self, key: ApiKey) -> Outcome | None:

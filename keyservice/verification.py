@@ -69,9 +69,8 @@ class Verification:
             if key.configured:
                 outcome = await self._ask(key, until)
             elif key.bridge_reason is not None:
-                outcome = Outcome(
-                    key.bridge_reason
-                )  # why it can't be taken there says more than that it is not there
+                # Why it can't be taken there says more than that it is not there.
+                outcome = Outcome(key.bridge_reason)
         if outcome.reason is not None or outcome.permissions is None:
             raise _refused(outcome)
         kept = await self._convergence.keep_permissions(key, outcome.permissions)
