@@ -1,4 +1,4 @@
-"""Databases at head, one for a test or one for all, and Database objects in front of them."""
+"""Databases at head, one for a test or one for all, Database objects in front of them, and who trades on a bridge."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -8,6 +8,7 @@ from servicekit.database.engine import Database
 from servicekit.database.options import DatabaseOptions
 from servicekit.database.url import DatabaseUrl, parse_url
 from tests.support.postgres import ThrowAwayPostgres
+from tests.support.trading import Trader, trading
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +36,10 @@ async def make_database(shared_database_url: DatabaseUrl) -> AsyncIterator[Calla
 @pytest.fixture
 def database(make_database: Callable[[], Database]) -> Database:
     return make_database()
+
+
+@pytest.fixture
+async def trader(database: Database) -> AsyncIterator[Trader]:
+    """On an exchange that takes client order ids."""
+    async with trading(database) as trader:
+        yield trader

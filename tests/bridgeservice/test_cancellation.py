@@ -1,7 +1,6 @@
 """Cancelling orders over a real socket: what the exchange says of the order afterwards is what is believed."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from unittest import mock
 
 import grpc
@@ -10,19 +9,12 @@ import pytest
 from bridgeservice.store import orders as order_store
 from bridgeservice.v1 import trading_bridge_pb2 as pb
 from bridgeservice.v1.order_pb2 import TIME_IN_FORCE_IOC, Order
-from servicekit.database.engine import Database
 from servicekit.errors import FailedPrecondition, Internal
 from tests.support.bridge_service import connector_request
 from tests.support.fake_orders import Fault
 from tests.support.key_service import refusal, violations
 from tests.support.probe import eventually
-from tests.support.trading import Trader, state, trading
-
-
-@pytest.fixture
-async def trader(database: Database) -> AsyncIterator[Trader]:
-    async with trading(database) as trader:
-        yield trader
+from tests.support.trading import Trader, state
 
 
 async def refused(trader: Trader, order: Order, *, seconds: float = 20) -> tuple[grpc.StatusCode, str | None]:

@@ -1,7 +1,6 @@
 """What becomes of orders of which it is not known whether they were placed. Nothing is ever sent again."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 from unittest import mock
 
@@ -16,13 +15,6 @@ from tests.support.bridge_service import connector_request
 from tests.support.fake_orders import Fault
 from tests.support.probe import eventually
 from tests.support.trading import LONG_AFTER, Trader, state, trading, unknown
-
-
-@pytest.fixture
-async def trader(database: Database) -> AsyncIterator[Trader]:
-    """On an exchange that takes client order ids."""
-    async with trading(database) as trader:
-        yield trader
 
 
 class TestByClientOrderId:

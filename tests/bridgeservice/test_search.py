@@ -1,7 +1,6 @@
 """Orders that are looked for among what an exchange lists, where it can't be asked for them by an id of ours."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,18 +8,11 @@ import pytest
 from bridgeservice import search
 from bridgeservice.enums import OrderSide
 from bridgeservice.v1.order_pb2 import ORDER_TYPE_MARKET
-from servicekit.database.engine import Database
 from servicekit.errors import FailedPrecondition
 from tests.support.fake_orders import Fault
 from tests.support.orders import limit
 from tests.support.probe import eventually
-from tests.support.trading import LONG_AFTER, Trader, state, trading, unknown
-
-
-@pytest.fixture
-async def trader(database: Database) -> AsyncIterator[Trader]:
-    async with trading(database) as trader:
-        yield trader
+from tests.support.trading import LONG_AFTER, Trader, state, unknown
 
 
 @pytest.fixture

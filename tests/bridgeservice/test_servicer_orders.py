@@ -1,7 +1,7 @@
 """Orders over a real socket: journalled before they are sent, sent once, and told as they are."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable
 from typing import Any
 from uuid import uuid4
 
@@ -24,12 +24,6 @@ from tests.support.probe import eventually
 from tests.support.trading import Trader, state, trading
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
-
-
-@pytest.fixture
-async def trader(database: Database) -> AsyncIterator[Trader]:
-    async with trading(database) as trader:
-        yield trader
 
 
 async def test_an_order_is_told_as_the_exchange_took_it(trader: Trader) -> None:

@@ -1,7 +1,7 @@
 """Risk rules and kill switches over real sockets, with two replicas of the bridge on one database."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 from uuid import UUID
@@ -21,13 +21,7 @@ from tests.support.bridge_service import connector_request, running
 from tests.support.fake_orders import Fault
 from tests.support.key_service import refusal, violations
 from tests.support.probe import eventually
-from tests.support.trading import Trader, state, trading
-
-
-@pytest.fixture
-async def trader(database: Database) -> AsyncIterator[Trader]:
-    async with trading(database) as trader:
-        yield trader
+from tests.support.trading import Trader, state
 
 
 def rule(kind: str, action: str = "REFUSE", **fields: Any) -> RiskRule:

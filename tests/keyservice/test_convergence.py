@@ -248,9 +248,7 @@ async def test_a_caller_waits_for_one_call_and_not_for_what_a_refusal_brings_alo
     assert not answer.trading_bridge_configured
     assert "has not answered yet" in answer.trading_bridge_warning
     bridge.faults.clear()
-    async with asyncio.timeout(10):
-        while (await service.get_key(key)).bridge_status.state != status.BRIDGE_STATE_FAILED:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+    await service.becomes(key, status.BRIDGE_STATE_FAILED)
 
 
 async def test_credentials_that_cannot_be_opened_are_not_sent_and_not_tried_again(

@@ -1,6 +1,5 @@
 """A key that is removed while a push of it is on its way stays removed, whichever run of the bridge takes the push."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any, Never
@@ -43,9 +42,7 @@ def removed_meanwhile(service: KeyService, bridge: RunningBridge, key: ApiKey) -
 
 async def is_removed_again(service: KeyService, bridge: RunningBridge, key: ApiKey) -> None:
     await eventually(lambda: not bridge.held(), "the bridge does not hold the key any more")
-    async with asyncio.timeout(10):
-        while (await service.get_key(key)).bridge_status.state != status.BRIDGE_STATE_REMOVED:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+    await service.becomes(key, status.BRIDGE_STATE_REMOVED)
 
 
 async def test_what_a_run_of_the_bridge_takes_that_has_not_heard_of_the_removal_is_removed_again(

@@ -1,5 +1,6 @@
 """KeyService in the test's own process: the real servicer behind a real socket, on a real database."""
 
+import asyncio
 import io
 import secrets
 from collections.abc import AsyncIterator, Awaitable
@@ -33,6 +34,7 @@ from keyservice.servicer import KeyServicer, UseCases
 from keyservice.settings import KeyServiceSettings
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.api_key_pb2 import ApiKey
+from keyservice.v1.bridge_status_pb2 import BridgeState
 from keyservice.v1.client_pb2 import Client
 from keyservice.v1.key_service_pb2_grpc import KeyServiceStub
 from keyservice.verification import Verification
@@ -96,6 +98,12 @@ class KeyService:
 
     async def get_key(self, key: ApiKey) -> ApiKey:
         return (await self.stub.GetApiKey(pb.GetApiKeyRequest(api_key_id=key.id))).api_key
+
+    async def becomes(self, key: ApiKey, state: BridgeState) -> None:
+        """Wait until this is what is known of the key's place at the bridge."""
+        async with asyncio.timeout(10):
+            while (await self.get_key(key)).bridge_status.state != state:  # noqa: ASYNC110 - asked for
+                await asyncio.sleep(0.02)
 
     async def delete_key(self, key: ApiKey) -> ApiKey:
         return (await self.stub.DeleteApiKey(pb.DeleteApiKeyRequest(api_key_id=key.id))).api_key
