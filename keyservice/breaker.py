@@ -3,6 +3,8 @@
 Behind a balancer one bridge may be away while others serve, so a refused connection counts for the account whose call
 met it. Silence costs whoever waits for it, so that counts for all. Half-open after a moment: one call goes through, the
 others still hear what the last one did. An exchange's trouble behind a bridge that answers never trips it.
+
+It also tells when somebody is back: what waits because nobody was there need not wait any longer then.
 """
 
 from collections.abc import Callable
@@ -53,6 +55,9 @@ class Breaker:
         self._looks_lost = 0
         self._absence: Outcome | None = None
         self._away: dict[str, _Trip] = {}
+        self._missed: set[str] = set()
+        self.returns = 0
+        """How often somebody answered for an account for which nobody had been there."""
 
     def is_away(self, account_name: str) -> bool:
         """Whether the last that was heard is that nobody is there for this account."""
@@ -86,6 +91,10 @@ class Breaker:
         if account_name == NO_ACCOUNT:
             self._away.clear()
         self._away.pop(account_name, None)
+        if account_name in self._missed:
+            # The others are tried anew now. Those who are still missed then will have failed again.
+            self._missed.clear()
+            self.returns += 1
 
     def failed(self, account_name: str, sign: Sign, outcome: Outcome, timeout: timedelta) -> None:
         """A call that had ``timeout`` ended with this sign."""
@@ -93,9 +102,11 @@ class Breaker:
         if sign is Sign.ALIVE:
             self.answered(account_name)
         elif sign is Sign.AWAY and account_name != NO_ACCOUNT:
-            if len(self._away) >= _MOST_ACCOUNTS:
+            if len(self._missed) >= _MOST_ACCOUNTS:
                 self._away.clear()
+                self._missed.clear()
             self._away[account_name] = trip
+            self._missed.add(account_name)
         elif sign is Sign.AWAY:
             # One look may have met the one of several bridges that is away; nobody answers in between where all are.
             self._looks_lost += 1

@@ -93,6 +93,11 @@ class Bridge:
         """Whether it is so for any account at all."""
         return self._breaker.away_for_some
 
+    @property
+    def returns(self) -> int:
+        """How often somebody was there again for an account for which nobody had been."""
+        return self._breaker.returns
+
     def refusal(self, account_name: str) -> Outcome | None:
         """What a push for this account is to hear instead; None for one that is then to be made."""
         return self._breaker.refusal(account_name)

@@ -1,7 +1,8 @@
 """Which run of the bridge is there: a bridge that restarted holds nothing, and one that is back is not kept waiting.
 
 One look sees one bridge, and others may stand beside it behind a balancer. So whether the run that has acknowledged
-some keys is gone is asked of one of them, on the way that all of its account's calls take.
+some keys is gone is asked of one of them, on the way that all of its account's calls take. And that one of those others
+is back is heard from the first call that one of its accounts has an answer to.
 """
 
 import asyncio
@@ -36,6 +37,8 @@ class BridgeWatch:
         self._convergence = convergence
         self._there_since: datetime | None = None
         """By the database's clock; None while the bridge is away, as far as the last look shows."""
+        self._returns = 0
+        """Of how many returns that takes account."""
 
     async def run(self) -> Never:
         """Until cancelled. A database that is away is tried again at the next look."""
@@ -56,7 +59,10 @@ class BridgeWatch:
             self._there_since = None
             return
         due = await self._hold_against(answer.instance_id)
-        there_since = self._there_since or await due_rows.clock(self._database.reads)
+        there_since = self._there_since
+        if there_since is None or self._bridge.returns != self._returns:
+            self._returns = self._bridge.returns
+            there_since = await due_rows.clock(self._database.reads)
         # At every look, because attempts that were under way when the bridge came back fail after that. What has been
         # tried since is left alone: it belongs to another bridge, which is still away.
         due += await self._in_batches(partial(due_rows.hurry, tried_before=there_since))

@@ -55,6 +55,22 @@ def test_an_answer_of_the_bridge_as_such_lets_everybody_ask_again(breaker: Break
     assert breaker.refusal(ADA) is None
 
 
+def test_who_was_missed_and_answers_is_back_once_for_all_who_were_missed(breaker: Breaker) -> None:
+    for account in (ADA, BOB):
+        breaker.failed(account, Sign.AWAY, AWAY, LONG)
+    breaker.answered(NO_ACCOUNT)  # that somebody is there for all says nothing of them
+    assert breaker.returns == 0
+    for _ in range(2):
+        breaker.answered(ADA)
+        breaker.answered(BOB)
+    assert breaker.returns == 1
+    breaker.failed(BOB, Sign.AWAY, AWAY, LONG)
+    breaker.answered(ADA)
+    assert breaker.returns == 1
+    breaker.failed(BOB, Sign.ALIVE, LATE, LONG)
+    assert breaker.returns == 2
+
+
 def test_after_a_moment_one_call_goes_through_and_the_others_wait_for_what_it_finds(
     breaker: Breaker, clock: Clock
 ) -> None:

@@ -86,3 +86,19 @@ async def test_what_fails_although_the_looks_find_a_bridge_keeps_its_pauses(
     for _ in range(2):
         await watch.once()
         assert not await service.sql(DUE)
+
+
+async def test_what_waits_for_a_bridge_that_no_look_meets_is_due_when_one_of_its_accounts_has_an_answer(
+    service: KeyService, client: Client, bridge: RunningBridge, watch: BridgeWatch
+) -> None:
+    await watch.once()
+    bridge.faults.before["AddConnector"] = AWAY
+    for label in ("one", "two"):
+        await service.add_key(client, label=label)
+    await service.sql(LATER)
+    await watch.once()
+    assert not await service.sql(DUE)
+    del bridge.faults.before["AddConnector"]
+    await service.add_key(client, label="three")
+    await watch.once()
+    assert len(await service.sql(DUE)) == 2

@@ -147,9 +147,12 @@ async def until_reachable(stub: "KeyServiceAsyncStub") -> None:
 
 
 async def longest_pause(stage: Stage) -> float:
-    """How many seconds may pass until the next attempt at the key that has had the most of them."""
+    """How many seconds may pass until the bridge is next asked to take the key that has had the most attempts.
+
+    The next attempt may still hear from the breaker what was the case before, which takes one more pause.
+    """
     [[most]] = await stage.sql("SELECT max(attempt_count) FROM exchange_api_keys")
-    return float(min(60, 2**most))
+    return float(min(60, 2 ** (most + 1)))
 
 
 def _differences(held: Held, wanted: Held) -> Iterable[tuple[tuple[str, str], int | None, int | None]]:
