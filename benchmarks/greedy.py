@@ -5,9 +5,9 @@ is the greedy caller, who keeps to his ten times whatever he is answered. He wri
 would take most of a core for itself, so that who shares the machine waits for him and not for the server. How long one
 waits for him alone is seen, too: in each round he also calls another server of the same kind.
 
-Aim: a p99 below twice the quiet one, as the median over interleaved rounds, while he has one connection, as a client of
-gRPC's has. The exit status is 1 when it is missed, and when the greedy one was not that greedy. What others wait for
-while he has twenty connections is told beside it: nothing holds him up then but refusals, which docs/adr has more of.
+Aim: a p99 below twice the quiet one, as the median over interleaved rounds, while he has one connection, as most
+clients have, and while he has twenty. The exit status is 1 when one is missed, and when the greedy one was not that
+greedy.
 """
 
 import asyncio
@@ -146,9 +146,9 @@ def main() -> int:
     made: list[float] = []
     with server() as port, server() as other:
         cases = {
-            f"beside a greedy one (aim below {AIM:g})": (port, FEW),
-            f"beside one with {MANY} connections": (port, MANY),
-            "while he calls another server": (other, FEW),
+            f"beside {FEW} connection (aim below {AIM:g})": (port, FEW),
+            f"beside {MANY} connections (aim below {AIM:g})": (port, MANY),
+            "while he calls another server": (other, MANY),
         }
         waited: dict[str, list[float]] = {name: [] for name in cases}
         uvloop.run(p99(port))  # warms up
@@ -164,7 +164,7 @@ def main() -> int:
     ratios = [statistics.median(map(truediv, them, quiet)) for them in waited.values()]
     for (name, them), ratio in zip(waited.items(), ratios, strict=True):
         print(f"  {name:38}{statistics.median(them):8.2f} ms{ratio:7.2f} times")
-    return 0 if ratios[0] < AIM and min(made) > 0.9 * GREED else 1
+    return 0 if max(ratios[:2]) < AIM and min(made) > 0.9 * GREED else 1
 
 
 if __name__ == "__main__":

@@ -34,8 +34,9 @@ class LimitSettings(BaseSettings):
     """How many streams of health, and as many of reflection, may be open at once, per process, to callers who do not
     say who they are. Well below the calls that may be under way."""
 
-    max_concurrent_streams: int = Field(100, ge=1, le=_MOST)
-    """How many calls may be under way at once on one connection; with more, a client opens another one, or waits."""
+    max_concurrent_streams: int = Field(32, ge=1, le=_MOST)
+    """How many calls may be under way at once on one connection; with more, a client opens another one, as ours does,
+    or waits. So many a flood of one connection can have before everybody else's next call."""
 
     max_connections: int = Field(10_000, ge=1, le=_MOST)
     """How many connections may be open at once, per process, if the system lets it have as many files; one more is

@@ -79,7 +79,7 @@ class _Access:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         call, seconds = self._call, perf_counter() - self._started
-        code = "OK" if error is None else _code(call, error).name
+        code = _code(call, error).name
         self._metrics.rpc_finished(call.method.full, code, seconds)
         if call.reason:
             self._metrics.rpc_refused(call.method.full, call.reason)
@@ -98,10 +98,12 @@ class _Access:
             )
 
 
-def _code(call: Call, error: BaseException) -> grpc.StatusCode:
+def _code(call: Call, error: BaseException | None) -> grpc.StatusCode:
     """What the caller got, or would have got had he stayed."""
     if call.code is not None:
         return call.code
+    if error is None:
+        return grpc.StatusCode.OK
     if isinstance(error, AbortError):
         return call.context.code()
     left = call.time_remaining()

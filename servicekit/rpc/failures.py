@@ -5,11 +5,9 @@ What nobody foresaw is logged here and leaves no word on the wire.
 
 import asyncio
 import random
-import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Never
 
 from google.rpc.status_pb2 import Status
 from grpc.aio import AbortError
@@ -21,9 +19,9 @@ from servicekit.rpc.status import CODE_BY_NUMBER, DETAILS_KEY, to_status
 
 # A timer may fire a little before the moment that the deadline names.
 _CLOCK_SLACK = 0.01
-# So many refusals are held back at a time, and the others are told at once: each consists of a hundred objects, which
+# So many refusals are held back at a time, and the others are told at once: each consists of sixty objects, which
 # Python's collector of garbage looks through while it stops everybody.
-_MOST_HELD_BACK = 300
+_MOST_HELD_BACK = 1000
 # Of the time that a caller has left, after which he would not hear why he was refused.
 _IN_TIME = 0.9
 
@@ -32,37 +30,52 @@ class Errors:
     """Translates whatever a handler or an inner link raises.
 
     A refusal that is to be held back waits here, where the call has left all places that others may want: until its
-    time has come, or the server is ``draining``.
+    time has come, or the server drains.
     """
 
     name = "errors"
 
-    def __init__(self, draining: asyncio.Event) -> None:
+    def __init__(self) -> None:
         self._log = logs.get(__name__)
-        self._draining = draining
-        self.held_back = 0
+        self._held: set[asyncio.Future[None]] = set()
+        self._drains = False
+
+    @property
+    def held_back(self) -> int:
+        """How many refusals wait to be told."""
+        return len(self._held)
+
+    def drain(self) -> None:
+        """Hold nothing back any more."""
+        self._drains = True
+        for told in self._held:
+            _tell(told)
 
     def around(self, call: Call) -> AbstractAsyncContextManager[None]:
         return _Errors(call, self._log, self._hold_back)
 
     async def _hold_back(self, call: Call) -> None:
-        if self.held_back >= _MOST_HELD_BACK:
+        if self._drains or len(self._held) >= _MOST_HELD_BACK:
             return
         left = call.time_remaining()
         longest = call.held_back if left is None else min(call.held_back, left * _IN_TIME)
         # What came together and is told together would come again together.
         seconds = longest * random.uniform(0.5, 1)  # noqa: S311 - it guards nothing
-        self.held_back += 1
+        # No asyncio.timeout, whose end is an exception: that costs as much as all the rest of a refusal.
+        loop = asyncio.get_running_loop()
+        told = loop.create_future()
+        timer = loop.call_later(seconds, _tell, told)
+        self._held.add(told)
         try:
-            async with asyncio.timeout(seconds):
-                await self._draining.wait()
-        except TimeoutError:
-            return
+            await told
         finally:
-            self.held_back -= 1
+            timer.cancel()
+            self._held.discard(told)
 
 
 class _Errors:
+    """Tells the caller, and ends the error here: gRPC knows by itself that the call is over."""
+
     __slots__ = ("_call", "_hold_back", "_log")
 
     def __init__(self, call: Call, log: logs.Logger, hold_back: Callable[[Call], Awaitable[None]]) -> None:
@@ -75,17 +88,19 @@ class _Errors:
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    ) -> bool:
         # An abort has been answered already.
         if error is None or isinstance(error, AbortError):
-            return
+            return False
         if not isinstance(error, Exception) and not _is_stray_cancellation(error):
-            return
+            return False
         translated = self._translated(error)
-        _let_go(error)
         if self._call.held_back:
+            del trace
+            error.__traceback__ = None  # the less is kept, the less the collector looks through
             await self._hold_back(self._call)
         await self._refuse(translated)
+        return True
 
     def _translated(self, error: BaseException) -> KeybridgeError:
         if isinstance(error, KeybridgeError) and not isinstance(error, Internal):
@@ -101,12 +116,17 @@ class _Errors:
         )
         return error if isinstance(error, Internal) else Internal("unforeseen error")
 
-    async def _refuse(self, error: KeybridgeError) -> Never:
+    async def _refuse(self, error: KeybridgeError) -> None:
         call = self._call
         status = self._encoded(error)
         call.code, call.reason = CODE_BY_NUMBER[status.code], error.reason
         trailing = ((DETAILS_KEY, status.SerializeToString()), (REQUEST_ID, call.request_id))
-        await call.context.abort(call.code, status.message, trailing)
+        try:
+            await call.context.abort(call.code, status.message, trailing)
+        except AbortError as told:
+            # The call keeps it. Let it not keep the call in turn, nor what was requested: only the collector of
+            # garbage would find them.
+            told.__traceback__ = told.__context__ = None
 
     def _encoded(self, error: KeybridgeError) -> Status:
         request_id = self._call.request_id
@@ -123,14 +143,9 @@ class _Errors:
             return to_status(Internal("unfit"), request_id)
 
 
-def _let_go(error: BaseException) -> None:
-    """Empty the frames that the error came through: gRPC keeps it for a while, and they hold what was requested."""
-    link: BaseException | None = error
-    seen: set[int] = set()
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        traceback.clear_frames(link.__traceback__)
-        link = link.__cause__ or link.__context__
+def _tell(told: "asyncio.Future[None]") -> None:
+    if not told.done():
+        told.set_result(None)
 
 
 def _is_stray_cancellation(error: BaseException) -> bool:

@@ -105,13 +105,14 @@ class Server:
             served.append(reflection_service([*names, HEALTH.full_name], options.reflection_policy))
         self.draining = asyncio.Event()
         """Set when the stop begins: a stream that would go on for ever ends itself on it."""
+        self._errors = Errors()
         self._admission = Admission(
             options.max_concurrent_rpcs, exempt=_QUIET, public_streams=options.max_public_streams
         )
         self.chain = Chain(
             request_id=RequestId(),
             access=Access(metrics or NoMetrics(), _QUIET),
-            errors=Errors(self.draining),
+            errors=self._errors,
             admission=self._admission,
             authorisation=Authorisation(authorizer or Open()),
             quota=Quota(options.limits, _QUIET, strangers=not options.listen.is_loopback),
@@ -163,6 +164,7 @@ class Server:
     async def _stop(self) -> None:
         self._health.end()
         self.draining.set()
+        self._errors.drain()
         await asyncio.sleep(self._options.drain_delay.total_seconds())
         self._admission.close()
         now = asyncio.get_running_loop().time

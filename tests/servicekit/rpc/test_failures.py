@@ -1,6 +1,7 @@
 """What nobody foresaw is logged so that it can be found, and without anything that may be secret."""
 
 import asyncio
+import gc
 import io
 import secrets
 from typing import Any
@@ -47,6 +48,25 @@ async def test_an_internal_error_of_ours_is_logged_in_its_own_words(output: io.S
     [line] = [each for each in lines(output) if "exception" in each]
     assert line["exception"].startswith("servicekit.errors.Internal: The row is gone.\n")
     assert "row" not in (error.details() or "")
+
+
+def calls_alive() -> bool:
+    return any(type(each) is Call for each in gc.get_objects())
+
+
+async def test_a_refusal_keeps_nothing_alive_that_only_the_collector_of_garbage_would_find() -> None:
+    probe = raising(lambda text: NotFound(f"There is no {text}.", reason="ECHO_NOT_FOUND"))
+    async with serving(probe) as server, plain_channel(server.port) as channel:
+        stub = ProbeStub(channel)
+        gc.collect()
+        gc.disable()
+        try:
+            await failure(stub.GetEcho(Echo(text="it")))
+            assert calls_alive()
+            probe.seen.clear()
+            await eventually(lambda: not calls_alive(), "the call was let go")
+        finally:
+            gc.enable()
 
 
 class Unasked:
