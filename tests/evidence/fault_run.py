@@ -27,15 +27,13 @@ from tests.evidence.fault_callers import MARK, Callers
 from tests.evidence.fault_happenings import Happenings
 from tests.evidence.fault_model import Model, Row
 from tests.evidence.fault_steps import CLIENTS, FAULTS, Slot, draw
-from tests.services.convergence.stage import Stage
+from tests.services.convergence.stage import LOOKS, Stage, longest_pause
 from tests.simulator.simulator import Simulator
 from tests.support.postgres import ThrowAwayPostgres
 from tests.support.sealed import Row as SealedRow
 from tests.support.sealed import read_rows
 from tests.support.service_process import MASTER_KEY, StartService, service_processes
 
-SETTLED_WITHIN = 30.0
-"""Seconds from the end of all faults: the longest pauses between attempts, of those that a run can come to."""
 READ_WITHIN = 60.0
 QUIET_EVERY = 50
 MOST_AT_ONCE = 8
@@ -92,14 +90,19 @@ class FaultRun:
             for task in self._under_way:
                 task.cancel()
 
-    async def quiet(self, *, within: float = SETTLED_WITHIN) -> None:
-        """Let all faults pass, and hold model, rows and bridge against one another once they have settled."""
+    async def quiet(self, *, within: float | None = None) -> None:
+        """Let all faults pass, and hold model, rows and bridge against one another once they have settled.
+
+        For that they have the longest pause that any attempt may have come to, unless it is said how long.
+        """
         await self.happenings.pass_by()
         begun = monotonic()
         if self._under_way:
             await asyncio.wait(self._under_way)
         if self._failed:
             raise self._failed[0]
+        if within is None:
+            within = await longest_pause(self.stage) + LOOKS
         await self.stage.until_matched(within)
         self.settled.append(monotonic() - begun)
         self.callers.told.append(f"quiet: settled within {self.settled[-1]:.1f} s")

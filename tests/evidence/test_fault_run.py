@@ -31,6 +31,7 @@ def test_a_seed_repeats_its_steps_and_each_fault_is_among_them() -> None:
     assert [step.number for step in steps] == list(range(1, STEPS + 1))
 
 
+@pytest.mark.timeout(400)  # each time it is quiet, a key may be waiting for a minute
 async def test_callers_rows_and_the_bridge_agree_whatever_happened(run: FaultRun) -> None:
     await run.run(STEPS, quiet_every=QUIET_EVERY)
     await run.require_credentials()

@@ -50,7 +50,7 @@ async def service(
     database_url: DatabaseUrl, bridge: RunningBridge, output: io.StringIO
 ) -> AsyncIterator[KeyService]:
     async with running(
-        database_url, bridge_target=bridge.target, bridge_wait=timedelta(seconds=0.5)
+        database_url, bridge_target=bridge.target, bridge_wait=timedelta(seconds=30)
     ) as service:
         yield service
 
@@ -89,6 +89,8 @@ async def test_a_push_that_fails_is_one_warning_and_counts_once(
     service: KeyService, client: Client, bridge: RunningBridge, output: io.StringIO, what: str
 ) -> None:
     bridge.faults.before["AddConnector"], reason, code = FAILURES[what]
+    if what == "it hangs":
+        service.convergence.inline_wait = timedelta(seconds=0.5)
     given = new_credentials()
     key = await service.add_key(client, credentials=given)
     assert warnings(output) == [warning(key, reason, code)]

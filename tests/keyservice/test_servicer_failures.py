@@ -149,7 +149,10 @@ async def test_cancelled_callers_cost_no_connections(
         for each in under_way:
             each.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    await eventually(lambda: not service.database.pool.checkedout(), "every connection is given back")
+        # Once a later call on their connection is answered, the service has heard of theirs, and that they are gone.
+        await service.stub.ListClients(pb.ListClientsRequest())
+        # Nobody could write yet, so whoever still waits for it would be left with a connection.
+        await eventually(lambda: not service.database.pool.checkedout(), "every connection is given back")
     assert await service.count("exchange_api_keys") == 0
     await asyncio.gather(*(service.add_key(client, label=str(number)) for number in range(30)))
 

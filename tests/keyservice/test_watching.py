@@ -30,7 +30,7 @@ from tests.support.key_service import KeyService, running
 from tests.support.probe import eventually, plain_channel
 from tests.support.sealed import new_key
 
-SHORT = timedelta(seconds=0.5)
+SHORT = timedelta(seconds=3)
 LISTENERS = (
     "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"
     " AND state = 'idle'"
@@ -39,15 +39,30 @@ LISTENERS = (
 
 @pytest.fixture
 async def service(database_url: DatabaseUrl) -> AsyncIterator[KeyService]:
+    async with running(database_url, loops=True) as service:
+        yield service
+
+
+@pytest.fixture
+async def hasty(database_url: DatabaseUrl) -> AsyncIterator[KeyService]:
+    """One that soon cuts a watcher, and soon gives up a connection; also one that it has only just opened."""
     async with running(database_url, loops=True, watch_patience=SHORT) as service:
         yield service
+
+
+async def gone(service: KeyService, listener: int) -> None:
+    """Wait until nobody watches any more, and the connection that was for all of them is closed."""
+    query = "SELECT pid FROM pg_stat_activity WHERE pid = :pid"
+    async with asyncio.timeout(30):
+        while await service.sql(query, pid=listener):  # noqa: ASYNC110 - the database has no event of ours
+            await asyncio.sleep(0.05)
 
 
 class Watch:
     """A call of WatchApiKeys."""
 
-    def __init__(self, service: KeyService, client: Client, seconds: float = 60) -> None:
-        request = pb.WatchApiKeysRequest(client_id=client.id)
+    def __init__(self, service: KeyService, client_id: str, seconds: float = 60) -> None:
+        request = pb.WatchApiKeysRequest(client_id=client_id)
         self.call = service.stub.WatchApiKeys(request, timeout=seconds)
         self._keys = aiter(self.call)
 
@@ -81,18 +96,20 @@ async def add_many(service: KeyService, client: Client) -> None:
     )
 
 
-async def test_a_watcher_that_takes_nothing_is_cut_and_told_why(service: KeyService, client: Client) -> None:
-    await add_many(service, client)
-    watch = Watch(service, client)
+async def test_a_watcher_that_takes_nothing_is_cut_and_told_why(hasty: KeyService) -> None:
+    client = await hasty.add_client()
+    await add_many(hasty, client)
+    watch = Watch(hasty, client.id)
     await watch.next()
+    [[listener]] = await hasty.sql(LISTENERS)
 
     async def keep_changing() -> None:
         while True:
-            await change(service, uuid4())
+            await change(hasty, uuid4())
             await asyncio.sleep(0.05)
 
     changing = asyncio.create_task(keep_changing())
-    await asyncio.sleep(4 * SHORT.total_seconds())  # what is tested: he takes nothing for so long
+    await gone(hasty, listener)
     changing.cancel()
     told = from_rpc_error(await ended(watch.call))
     assert (told.code, told.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW")
@@ -107,7 +124,7 @@ async def test_a_watcher_that_reads_is_not_cut_by_a_flood_of_changes_and_misses_
         kept, gone = [await service.add_key(client, label=label) for label in ("kept", "gone")]
         await service.sql("UPDATE exchange_api_keys SET bridge_state = 'configured'")
         await add_many(service, client)
-        watch = Watch(service, client)
+        watch = Watch(service, client.id)
         await watch.next()
         # He has more to read than he gets at once, so what changes now waits for him.
         await service.sql(
@@ -122,16 +139,14 @@ async def test_a_watcher_that_reads_is_not_cut_by_a_flood_of_changes_and_misses_
         watch.call.cancel()
 
 
-async def test_a_connection_that_says_nothing_any_more_is_noticed_and_replaced(
-    service: KeyService, client: Client
-) -> None:
-    key = await service.add_key(client, label="before")
-    watch = Watch(service, client)
+async def test_a_connection_that_says_nothing_any_more_is_noticed_and_replaced(hasty: KeyService) -> None:
+    key = await hasty.add_key(await hasty.add_client(), label="before")
+    watch = Watch(hasty, key.client_id)
     await watch.until("before")
-    [[silent]] = await service.sql(LISTENERS)
+    [[silent]] = await hasty.sql(LISTENERS)
     os.kill(silent, signal.SIGSTOP)
     try:
-        await rename(service, key, "after")
+        await rename(hasty, key, "after")
         assert (await watch.until("after")).id == key.id
     finally:
         os.kill(silent, signal.SIGCONT)
@@ -150,7 +165,7 @@ async def test_what_was_deleted_is_told_however_long_nothing_could_be_heard(
         raise Unavailable("It is away.")
 
     await service.add_key(client, label="before")
-    watch = Watch(service, client, seconds=15)
+    watch = Watch(service, client.id)
     await watch.until("before")
     monkeypatch.setattr(watching, "LOOK_BACK", timedelta(0))
     with monkeypatch.context() as patch:
@@ -174,13 +189,12 @@ async def test_a_watcher_who_comes_when_the_last_one_has_gone_gets_everything_on
 ) -> None:
     key = await service.add_key(client, label="before")
     await service.sql("UPDATE exchange_api_keys SET bridge_state = 'configured'")
-    first = Watch(service, client)
+    first = Watch(service, client.id)
     await first.until("before")
+    [[listener]] = await service.sql(LISTENERS)
     first.call.cancel()
-    async with asyncio.timeout(10):
-        while await service.sql(LISTENERS):  # noqa: ASYNC110 - the database has no event of ours
-            await asyncio.sleep(0.05)
-    second = Watch(service, client)
+    await gone(service, listener)
+    second = Watch(service, client.id)
     await second.until("before")
     await rename(service, key, "after")
     assert (await second.next()).label == "after"
@@ -194,7 +208,7 @@ async def test_what_a_replica_changed_last_is_told_although_it_stops(database_ur
         key = await listener.add_key(client, label="before")
         # One that nobody takes to the bridge: what comes of that would be told as well.
         await listener.sql("UPDATE exchange_api_keys SET bridge_state = 'configured'")
-        watch = Watch(listener, client)
+        watch = Watch(listener, client.id)
         await watch.until("before")
         async with running(database_url, master_key=master_key) as stopping:
             await rename(stopping, key, "after")

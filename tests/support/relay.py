@@ -1,6 +1,7 @@
 """What stands between KeyService and its bridges: a proxy that answers by itself, or a balancer that picks by account.
 
-It speaks the contract over real sockets without knowing it: calls are passed on as bytes.
+It speaks the contract over real sockets without knowing it: calls are passed on as bytes, which whoever looks at what
+was seen may read.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from typing import Any, Self
 import grpc
 from grpc.aio import AioRpcError
 
+from bridgeservice.v1 import trading_bridge_pb2 as pb
 from keyservice.bridge import ACCOUNT_HEADER
 from servicekit.errors import KeybridgeError
 from servicekit.rpc.status import DETAILS_KEY, code_of, to_status
@@ -46,7 +48,17 @@ class Seen:
     request: bytes = field(repr=False)
     begun: float = field(default_factory=monotonic)
     over: float | None = None
-    """When it had its answer; None while it has none."""
+    """When it had its answer, or nobody waited for one any more; None until then."""
+
+
+Place = tuple[str, str]
+"""An account, and a connector of it."""
+
+
+def place(push: Seen) -> Place:
+    """Which connector a call of AddConnector is about."""
+    request = pb.AddConnectorRequest.FromString(push.request)
+    return request.account_name, request.connector_name
 
 
 async def at_once(_seen: Seen) -> None:
@@ -124,6 +136,13 @@ class Relay(grpc.GenericRpcHandler):
         method = path.rpartition("/")[2]
         seen = Seen(method, account, context.peer(), request)
         self.seen.append(seen)
+        try:
+            return await self._answer(path, seen, context)
+        finally:
+            seen.over = monotonic()
+
+    async def _answer(self, path: str, seen: Seen, context: Context) -> bytes:
+        method, account, request = seen.method, seen.account, seen.request
         await self.before(seen)
         if answer := self.answers.get((method, account)):
             await context.abort(answer.code, "made by a relay", answer.trailers)
@@ -137,8 +156,6 @@ class Relay(grpc.GenericRpcHandler):
         except AioRpcError as error:
             await context.abort(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
             raise
-        finally:
-            seen.over = monotonic()
         return response
 
     def _channel(self, address: str) -> grpc.aio.Channel:

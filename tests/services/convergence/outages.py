@@ -136,19 +136,23 @@ class Outage:
     """Whether the bridge holds the changes before anything is put right; None where it can't be asked."""
     clients: int = 1
     """How many clients' keys are changed."""
+    hasty: bool = False
+    """Whether callers wait for a moment only. The others wait for as long as it takes until it has happened."""
 
 
 OUTAGES = {
     # the bridge …                  what happens                what callers hear of it    it has acted
     "is up": Outage(is_up, ("",), acted=True),
     "is down": Outage(is_down, ("BRIDGE_UNAVAILABLE",), acted=None),
-    "hangs": Outage(hangs, ("BRIDGE_TIMEOUT",), acted=None),
+    "hangs": Outage(hangs, ("BRIDGE_TIMEOUT",), acted=None, hasty=True),
     "is restarted": Outage(is_restarted, ("", "BRIDGE_UNAVAILABLE"), acted=None, clients=5),
     "dies before it acts": Outage(dies_before_it_acts, ("BRIDGE_UNAVAILABLE",), acted=None),
     "dies after it acted": Outage(dies_after_it_acted, ("BRIDGE_UNAVAILABLE",), acted=None),
     "is cut off before it acts": Outage(is_cut_off_before_it_acts, ("BRIDGE_UNAVAILABLE",), acted=False),
     "is cut off after it acted": Outage(is_cut_off_after_it_acted, ("BRIDGE_UNAVAILABLE",), acted=True),
-    "is slow past the deadline": Outage(acts_and_answers_too_late, ("BRIDGE_TIMEOUT",), acted=True),
+    "is slow past the deadline": Outage(
+        acts_and_answers_too_late, ("BRIDGE_TIMEOUT",), acted=True, hasty=True
+    ),
 }
 
 

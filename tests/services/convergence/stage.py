@@ -25,8 +25,9 @@ INLINE_WAIT = 1.0
 """How many seconds KeyService waits for the bridge while its caller waits."""
 BRIDGE_TIMEOUT = 3.0
 """How many it gives the bridge where nobody waits."""
-LOOKS = 4.0
-"""How many seconds it takes KeyService at most to look for the bridge and for what is due."""
+LOOKS = 30.0
+"""How many seconds KeyService has to look for the bridge and for what is due, and to take it there. It takes about one;
+the rest is for a machine that is busy, where a push may come too late once and be made again."""
 _LOOK = 0.05
 
 Held = Mapping[tuple[str, str], int]

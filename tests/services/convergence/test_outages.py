@@ -5,7 +5,7 @@ Two processes, and between them a wire that can be held and cut. Each row is pla
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,10 +13,10 @@ import pytest_asyncio
 
 from keyservice.v1.key_service_pb2_grpc import KeyServiceStub
 from tests.services.convergence.changes import Heard, Subjects, advice, expected
-from tests.services.convergence.outages import OUTAGES, Scene, recover
+from tests.services.convergence.outages import OUTAGES, Outage, Scene, recover
 from tests.services.convergence.stage import LOOKS, Stage, longest_pause, until_reachable
 from tests.support.probe import plain_channel
-from tests.support.service_process import StartService
+from tests.support.service_process import PATIENCE, StartService
 from tests.support.wire import Wire
 
 if TYPE_CHECKING:
@@ -31,26 +31,35 @@ class House:
 
     stage: Stage
     wire: Wire
-    stub: "KeyServiceAsyncStub"
+    hasty: "KeyServiceAsyncStub"
+    patient: "KeyServiceAsyncStub"
+    """One that waits for the bridge until it is cut off or dies, whatever has to be seen before that."""
 
-    async def scene(self, clients: int) -> Scene:
-        await until_reachable(self.stub)
-        return Scene(self.stage, self.wire, [await Subjects.prepare(self.stub) for _ in range(clients)])
+    async def scene(self, outage: Outage) -> Scene:
+        for stub in (self.hasty, self.patient):
+            await until_reachable(stub)
+        all_subjects = [await Subjects.prepare(self.patient) for _ in range(outage.clients)]
+        if outage.hasty:
+            all_subjects = [replace(subjects, stub=self.hasty) for subjects in all_subjects]
+        return Scene(self.stage, self.wire, all_subjects)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house(shared_url: str, start_shared_service: StartService) -> AsyncIterator[House]:
     async with Stage.on(shared_url, start_shared_service) as stage, Wire() as wire:
         wire.leads_to = (await stage.start_bridge()).port
-        service = await stage.start_keyservice(wire.address)
-        async with plain_channel(service.port) as channel:
-            yield House(stage, wire, KeyServiceStub(channel))
+        hasty = await stage.start_keyservice(wire.address)
+        patient = await stage.start_keyservice(
+            wire.address, KEYSERVICE_INLINE_BRIDGE_WAIT=f"{3 * PATIENCE:g}s"
+        )
+        async with plain_channel(hasty.port) as one, plain_channel(patient.port) as other:
+            yield House(stage, wire, KeyServiceStub(one), KeyServiceStub(other))
 
 
 @pytest.mark.parametrize("bridge", OUTAGES)
 async def test_the_bridge(house: House, bridge: str) -> None:
     outage = OUTAGES[bridge]
-    scene = await house.scene(outage.clients)
+    scene = await house.scene(outage)
 
     heard = await outage.happens(scene)
     for each in heard:

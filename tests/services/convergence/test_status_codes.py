@@ -21,7 +21,7 @@ from tests.services.convergence.changes import PERMANENT, PUSHES, Subjects, advi
 from tests.services.convergence.stage import LOOKS, Stage, longest_pause, until_reachable
 from tests.support.probe import plain_channel
 from tests.support.relay import Answer, Relay
-from tests.support.service_process import StartService, raw_url
+from tests.support.service_process import PATIENCE, StartService, raw_url
 
 if TYPE_CHECKING:
     from keyservice.v1.key_service_pb2_grpc import KeyServiceAsyncStub
@@ -111,7 +111,9 @@ async def house(database_url: DatabaseUrl, start_service: StartService) -> Async
     async with Stage.on(raw_url(database_url), start_service) as stage:
         bridge = await stage.start_bridge()
         async with Relay(lambda _account: bridge.address) as relay:
-            service = await stage.start_keyservice(relay.address)
+            service = await stage.start_keyservice(
+                relay.address, KEYSERVICE_INLINE_BRIDGE_WAIT=f"{PATIENCE:g}s"
+            )
             async with plain_channel(service.port) as channel:
                 yield House(stage, relay, KeyServiceStub(channel))
 
