@@ -135,7 +135,7 @@ async def test_a_server_that_says_nothing_is_a_deadline_and_its_connection_is_dr
 ) -> None:
     database = make_database(pool_size=1, statement_timeout=timedelta(hours=1))
     before = await read(database, "pg_backend_pid()")
-    asking = asyncio.create_task(read(database, "SELECT 1 FROM pg_sleep(600)"))
+    asking = asyncio.ensure_future(read(database, "SELECT 1 FROM pg_sleep(600)"))
     await sleeps(make_database(), before)
     run_out()
     with pytest.raises(DeadlineExceeded):
