@@ -180,7 +180,7 @@ class TestOne:
     ) -> None:
         order = await trader.place()
         trader.book.fail("cancel", Fault.HANG)
-        told = await refused(trader, order, seconds=0.5)
+        told = await refused(trader, order, seconds=5)
         assert told == (grpc.StatusCode.DEADLINE_EXCEEDED, "EXCHANGE_TIMEOUT")
         trader.book.gate.set()
         await trader.once(order, "CANCELED")

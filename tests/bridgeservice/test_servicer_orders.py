@@ -96,7 +96,7 @@ async def test_a_caller_with_little_time_hears_that_the_order_is_pending_and_los
     trader: Trader,
 ) -> None:
     trader.book.fail("place", Fault.HANG)
-    order = await trader.place(seconds=0.5)
+    order = await trader.place(seconds=5)
     assert state(order) == "PENDING"
     trader.book.gate.set()
     assert state(await trader.once(order, "OPEN")) == "OPEN"

@@ -280,4 +280,4 @@ async def test_privileges_are_granted_at_whatever_revision_the_database_is(
         await migrate.upgrade(accounts.migrations, revision, role_prefix=accounts.prefix)
         await migrate.exclusively(accounts.superuser, lambda connection: grant(connection, accounts.roles))
     assert await refused(accounts.keyservice, "DELETE FROM audit_events")
-    assert await asyncio.wait_for(run(accounts.keyservice, "SELECT FROM audit_seals"), 10) == []
+    assert await asyncio.wait_for(run(accounts.keyservice, "SELECT FROM audit_seals"), 30) == []

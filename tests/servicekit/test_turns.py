@@ -9,6 +9,7 @@ import pytest
 
 from servicekit.errors import KeybridgeError, Unavailable
 from servicekit.turns import take_turns
+from tests.support.pauses import hold
 
 NEVER = timedelta(hours=1)
 AT_ONCE = timedelta(milliseconds=1)
@@ -66,13 +67,18 @@ async def test_what_becomes_known_during_a_turn_is_for_the_next_one() -> None:
         assert [await turns.comes() for _ in range(2)] == [1, 2]
 
 
-async def test_what_becomes_known_while_it_gathers_shares_a_turn() -> None:
-    turns = Turns()
-    async with turns.running(NEVER, gather=timedelta(seconds=0.5)):
+async def test_what_becomes_known_while_it_gathers_shares_a_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turns, gather = Turns(), timedelta(seconds=99)
+    gathered = hold(monkeypatch, gather)
+    async with turns.running(NEVER, gather=gather):
         await turns.comes()
         for _ in range(100):
             turns.wake.set()
             await asyncio.sleep(0)
+        assert turns.taken.empty()
+        gathered.set()
         assert await turns.comes() == 2
         await asyncio.sleep(0)
         assert turns.taken.empty()

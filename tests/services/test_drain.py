@@ -73,7 +73,8 @@ async def test_a_signal_while_calls_keep_coming_cancels_none_of_them(
 ) -> None:
     begun = tmp_path / "begun"
     begun.touch()
-    process = start_service("tests.support.probe_service", PROBE_BEGUN=str(begun)).wait_ready()
+    variables = {"PROBE_BEGUN": str(begun), "PROBE_SERVICE_SHUTDOWN_GRACE": "100s"}
+    process = start_service("tests.support.probe_service", **variables).wait_ready()
     os.kill(process.pid, signal.SIGUSR1)  # every call is answered at once
     outcomes: Counter[tuple[StatusCode, str | None]] = Counter()
 
@@ -95,11 +96,22 @@ async def test_a_signal_while_calls_keep_coming_cancels_none_of_them(
             for number in range(CALLERS)
         ]
         await eventually(lambda: outcomes[StatusCode.OK, None] > 5 * CALLERS, "calls were coming", 30)
+        # As long as one call goes on, gRPC itself is not stopped: what arrives then is answered with CANCELLED.
+        one = ProbeStub(await stack.enter_async_context(plain_channel(process.port))).TalkEcho(timeout=100)
+        await one.write(Echo(text="goes on"))
+        assert (await one.read()).text == "goes on"
         process.terminate()
+        told = (StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
+        await eventually(lambda: outcomes[told] > CALLERS, "calls were told to go elsewhere", 60)
+        assert set(outcomes) == {(StatusCode.OK, None), told}
+        await one.done_writing()
+        assert await one.read() is grpc.aio.EOF
+        assert await one.code() is StatusCode.OK
         await asyncio.gather(*callers)
-    assert {code for code, _ in outcomes} == {StatusCode.OK, StatusCode.UNAVAILABLE}
+    assert {code for code, _ in outcomes} <= {StatusCode.OK, StatusCode.UNAVAILABLE, StatusCode.CANCELLED}
     assert {reason for _, reason in outcomes} <= {None, "SHUTTING_DOWN"}
     assert await asyncio.to_thread(process.status) == 0
+    assert '"code": "CANCELLED"' not in "\n".join(await asyncio.to_thread(process.errors))
 
 
 async def test_calls_that_outlast_the_grace_are_ended_and_the_exit_is_clean(

@@ -110,7 +110,7 @@ async def test_what_was_seen_can_be_counted_waited_for_and_forgotten(
     await exchange.fetch_ticker("BTC/USDT")
     assert not waiting.done()
     await exchange.fetch_ticker("BTC/USDT")
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 30)
     first, second = simulator.seen.requests("gate", "/spot/tickers")
     assert first.monotonic <= second.monotonic
     assert simulator.seen.count("gate", "/spot/tickers", "POST") == simulator.seen.count("okx") == 0
@@ -139,4 +139,4 @@ async def test_the_program_serves_demo_accounts_until_it_is_told_to_stop(number:
                 assert (await exchange.fetch_balance())["SHARP"]["free"] == "1000"
     finally:
         program.send_signal(number)
-    assert await asyncio.wait_for(program.wait(), 10) == 0
+    assert await asyncio.wait_for(program.wait(), 30) == 0

@@ -32,7 +32,7 @@ def by_alternative_name(template: Any) -> dict[str, str]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110  # what is awaited happens in a task that nobody else sees
             await asyncio.sleep(0.005)
 

@@ -14,11 +14,12 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from servicekit.database import engine, options
+from servicekit.database import engine
 from servicekit.database.engine import ATTEMPTS, Database
 from servicekit.database.options import DatabaseOptions
 from servicekit.database.url import DatabaseUrl
 from servicekit.errors import Aborted, DeadlineExceeded, Internal, Unavailable
+from tests.support.probe import eventually
 
 MakeDatabase = Callable[..., Database]
 
@@ -39,7 +40,7 @@ async def backend(connection: AsyncConnection) -> int:
 async def waits_for_lock(database: Database, pid: int) -> None:
     """Until that backend stands in a queue for a lock."""
     waiting = text("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = :pid")
-    async with asyncio.timeout(10), database.autocommit() as connection:
+    async with asyncio.timeout(30), database.autocommit() as connection:
         while not (  # noqa: ASYNC110 - it happens inside PostgreSQL
             await connection.execute(waiting, {"pid": pid})
         ).scalar_one():
@@ -151,10 +152,9 @@ async def test_a_commit_that_fails_after_its_caller_left_is_only_a_cancellation(
 
 
 async def test_a_commit_that_gets_no_answer_is_a_deadline_and_its_connection_is_dropped(
-    make_database: MakeDatabase, database: Database, monkeypatch: pytest.MonkeyPatch
+    make_database: MakeDatabase, database: Database, run_out: Callable[[], None]
 ) -> None:
-    monkeypatch.setattr(options, "_CLIENT_SIDE_SLACK", timedelta(seconds=-9.5))
-    single = make_database(pool_size=1, statement_timeout=timedelta(seconds=10))
+    single = make_database(pool_size=1, statement_timeout=timedelta(hours=1))
     async with database.transaction() as connection:
         await connection.execute(text("CREATE TABLE later (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)"))
     pids: list[int] = []
@@ -166,8 +166,12 @@ async def test_a_commit_that_gets_no_answer_is_a_deadline_and_its_connection_is_
 
     async with database.transaction() as holder:
         await holder.execute(text("INSERT INTO later VALUES (1)"))
+        task = asyncio.create_task(work())
+        await eventually(lambda: bool(pids), "its block has begun")
+        await waits_for_lock(database, pids[0])
+        run_out()
         with pytest.raises(DeadlineExceeded):
-            await work()
+            await asyncio.wait_for(task, 30)
     async with single.transaction() as connection:
         assert await backend(connection) not in pids
 

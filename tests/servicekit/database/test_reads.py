@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import ARRAY, Uuid, any_, bindparam, column, insert, select, text
 from sqlalchemy.sql.expression import TextualSelect
 
-from servicekit.database import options
 from servicekit.database.engine import Database
 from servicekit.database.reads import Prepared
 from servicekit.errors import DeadlineExceeded, Internal, Unavailable
@@ -132,14 +131,24 @@ async def test_a_read_that_is_cancelled_leaves_a_pool_that_works(
 
 @both
 async def test_a_server_that_says_nothing_is_a_deadline_and_its_connection_is_dropped(
-    make_database: MakeDatabase, read: Read, monkeypatch: pytest.MonkeyPatch
+    make_database: MakeDatabase, read: Read, run_out: Callable[[], None]
 ) -> None:
-    monkeypatch.setattr(options, "_CLIENT_SIDE_SLACK", timedelta(seconds=-9.5))
-    database = make_database(pool_size=1, statement_timeout=timedelta(seconds=10))
+    database = make_database(pool_size=1, statement_timeout=timedelta(hours=1))
     before = await read(database, "pg_backend_pid()")
+    asking = asyncio.ensure_future(read(database, "SELECT 1 FROM pg_sleep(600)"))
+    await sleeps(make_database(), before)
+    run_out()
     with pytest.raises(DeadlineExceeded):
-        await read(database, "SELECT 1 FROM pg_sleep(60)")
+        await asyncio.wait_for(asking, 30)
     assert await read(database, "pg_backend_pid()") != before
+
+
+async def sleeps(database: Database, pid: object) -> None:
+    """Until that backend is in the midst of a pg_sleep."""
+    asleep = text("SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = :pid")
+    async with asyncio.timeout(30), database.autocommit() as connection:
+        while not (await connection.execute(asleep, {"pid": pid})).scalar_one():  # noqa: ASYNC110 - inside PostgreSQL
+            await asyncio.sleep(0.01)
 
 
 async def count(database: Database) -> None:

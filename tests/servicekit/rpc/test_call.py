@@ -41,11 +41,11 @@ async def test_a_call_knows_its_method() -> None:
 
 
 async def test_a_call_knows_how_long_its_caller_waits() -> None:
-    assert 5 < (await seen(timeout=7))["left"] < 8
+    assert 500 < (await seen(timeout=600))["left"] < 601
 
 
 async def test_a_call_without_a_deadline_has_the_server_s() -> None:
-    assert 40 < (await seen(quick(default_deadline=timedelta(seconds=42))))["left"] <= 42
+    assert 700 < (await seen(quick(default_deadline=timedelta(seconds=800))))["left"] <= 800
 
 
 async def test_a_call_reads_its_metadata() -> None:

@@ -342,7 +342,7 @@ async def test_on_the_wire_a_refusal_is_told_while_its_caller_still_listens() ->
     async with limited(Probe(), rate=0.01, burst=1) as (_, stub):
         await stub.GetEcho(Echo(), metadata=named("greedy"))
         for _ in range(2):
-            refused = await told(stub.GetEcho(Echo(), metadata=named("greedy"), timeout=1))
+            refused = await told(stub.GetEcho(Echo(), metadata=named("greedy"), timeout=5))
             assert (refused.code, refused.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_EXCEEDED")
 
 

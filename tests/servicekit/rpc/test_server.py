@@ -21,6 +21,7 @@ from servicekit.rpc.server import Server
 from servicekit.rpc.status import from_rpc_error
 from servicekit.values import Address
 from tests.support.http2 import Connection
+from tests.support.pauses import hold
 from tests.support.probe import (
     PROBE,
     Echo,
@@ -72,7 +73,9 @@ async def test_an_address_lost_at_the_last_moment_stops_the_start(monkeypatch: p
             await server_on(f"127.0.0.1:{server.port}").start()
 
 
-async def test_a_stop_during_a_hundred_calls_loses_none_and_health_says_so_meanwhile() -> None:
+async def test_a_stop_during_a_hundred_calls_loses_none_and_health_says_so_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     begun = 0
     go_on = asyncio.Event()
 
@@ -82,12 +85,14 @@ async def test_a_stop_during_a_hundred_calls_loses_none_and_health_says_so_meanw
         await go_on.wait()
         return Echo(text=request.text)
 
-    options = quick(drain_delay=timedelta(milliseconds=300), shutdown_grace=timedelta(seconds=20))
+    delay = timedelta(seconds=99)
+    delay_over = hold(monkeypatch, delay)
+    options = quick(drain_delay=delay, shutdown_grace=timedelta(seconds=60))
     async with serving(Probe(answer), options) as server, plain_channel(server.port) as channel:
         stub = ProbeStub(channel)
         health: Any = HealthStub(channel)
         calls = [asyncio.ensure_future(stub.GetEcho(Echo(text=str(number)))) for number in range(100)]
-        await eventually(lambda: begun == 100, "all hundred were being served")
+        await eventually(lambda: begun == 100, "all hundred were being served", 30)
 
         stopping = asyncio.ensure_future(server.stop())
         await asyncio.wait_for(server.draining.wait(), 10)
@@ -95,7 +100,10 @@ async def test_a_stop_during_a_hundred_calls_loses_none_and_health_says_so_meanw
             answered = await health.Check(HealthCheckRequest(service=name))
             assert answered.status == HealthCheckResponse.NOT_SERVING
         late = asyncio.ensure_future(stub.GetEcho(Echo(text="late")))
-        await eventually(lambda: begun == 101, "a call that was still on the wire was taken")
+        await eventually(lambda: begun == 101, "a call that was still on the wire was taken", 30)
+        delay_over.set()
+        admission: Any = server.chain.admission
+        await eventually(lambda: admission.closed, "the drain delay was over", 30)
         go_on.set()
 
         assert [each.text for each in await asyncio.gather(*calls, late)] == [*map(str, range(100)), "late"]
@@ -110,7 +118,7 @@ async def test_after_the_drain_delay_a_new_call_is_told_to_come_again_while_thos
         await go_on.wait()
         return Echo(text=request.text)
 
-    options = quick(drain_delay=timedelta(milliseconds=1), shutdown_grace=timedelta(seconds=20))
+    options = quick(drain_delay=timedelta(milliseconds=1), shutdown_grace=timedelta(seconds=60))
     async with serving(Probe(answer), options) as server, plain_channel(server.port) as channel:
         stub = ProbeStub(channel)
         first = asyncio.ensure_future(stub.GetEcho(Echo(text="first")))
