@@ -58,6 +58,8 @@ class Outcome:
     """The bridge knows a later revision, or this one with other content: a new one has to be drawn."""
     missing: bool = False
     """The bridge holds no connector of this name."""
+    asked: bool = True
+    """Whether the bridge was asked. What was not sent, because nobody was there a moment ago, hears what was heard then."""
     permissions: Permissions | None = None
     code: str = "OK"
     """The name of the status code, for the log."""

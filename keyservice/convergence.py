@@ -23,7 +23,7 @@ from keyservice.deadlines import time_for_bridge
 from keyservice.enums import BridgeReason
 from keyservice.errands import Errand, Tried, Within
 from keyservice.keyring import Keyring, KeyUnreadable
-from keyservice.records import ApiKey, Caller, account_name_of
+from keyservice.records import ApiKey, Caller, account_name_of, client_of
 from keyservice.results import Results, result_of
 from keyservice.store import clients
 from keyservice.store import convergence as store
@@ -166,6 +166,11 @@ class Convergence:
         """Whether it is known to be away for some accounts at least."""
         return self._bridge.away_for_some
 
+    @property
+    def away_for(self) -> list[UUID]:
+        """The clients for whose accounts nothing can be sent just now."""
+        return [client_of(account_name) for account_name in self._bridge.shut()]
+
     def absence_for(self, client_id: UUID) -> Outcome | None:
         """The same for one client's account, asked with the claim of a key: None means that it is then to be sent."""
         return self._bridge.refusal(account_name_of(client_id))
@@ -201,10 +206,10 @@ class Convergence:
     async def _ask(self, errand: Errand, wait: timedelta) -> Outcome:
         key = errand.key
         connector = Connector.of(key)
-        if not key.wanted:
-            return await self._bridge.remove(connector, timeout=wait)
         if errand.absence is not None:
             return errand.absence
+        if not key.wanted:
+            return await self._bridge.remove(connector, timeout=wait)
         try:
             credentials = errand.credentials or self._opened(key, errand.seals)
         except KeyUnreadable:

@@ -125,4 +125,8 @@ def _span(waited: timedelta) -> str:
 
 
 def _at(moment: datetime | None) -> str:
-    return f" at {moment.astimezone(UTC):%H:%M:%S} UTC" if moment else ""
+    if moment is None:
+        return ""
+    if moment <= datetime.now(UTC):
+        return " as soon as the Trading Bridge can be asked"
+    return f" at {moment.astimezone(UTC):%H:%M:%S} UTC"
