@@ -32,7 +32,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.orm import aliased
 from sqlalchemy.types import TypeEngine
 
 from keyservice import models
@@ -42,7 +41,7 @@ from keyservice.records import ApiKey, Caller
 from keyservice.store import audit
 from keyservice.store.api_keys import COLUMNS, claimed_record, record
 from keyservice.store.bridge_states import AFRESH, CLAIMED, CLOCK, UNCHANGED, UNDER_WAY, WAITS, WANTED
-from keyservice.store.leases import due, taken
+from keyservice.store.leases import taken
 from keyservice.store.seals import SEALED, Claimed
 
 _table = models.ExchangeApiKey
@@ -155,47 +154,6 @@ async def write(connection: AsyncConnection, results: Sequence[Result], *, skips
     }
     rows = await connection.execute(_writing(skips=skips), parameters)
     return {key.id: key for key in map(record, rows)}
-
-
-async def renew(connection: AsyncConnection, key: ApiKey) -> bool:
-    """Draw a new revision for a key that has the one given here, and make it due; says whether it did.
-
-    A key that is gone draws none where another one has its connector by now: that would take it away from it. The
-    caller holds the client, so that nobody adds such a key meanwhile.
-    """
-    other = aliased(_table)
-    taken_over = (
-        select(other.id)
-        .where(
-            other.client_id == key.client_id,
-            other.connector_name == key.connector_name,
-            ~other.is_deleted,
-            other.id != key.id,
-        )
-        .exists()
-    )
-    statement = (
-        update(_table)
-        .where(_table.id == key.id, _table.revision == key.revision, or_(~_table.is_deleted, ~taken_over))
-        .values(revision=models.key_revisions.next_value(), **due(), **UNCHANGED)
-        .returning(_table.id)
-    )
-    return (await connection.execute(statement)).one_or_none() is not None
-
-
-async def doubt_removal(connection: AsyncConnection, key: ApiKey) -> bool:
-    """Make a removal due once more that was acknowledged for a later revision than the key has here; says whether."""
-    statement = (
-        update(_table)
-        .where(
-            _table.id == key.id,
-            _table.revision > key.revision,
-            _table.bridge_state == BridgeState.REMOVED,
-        )
-        .values(bridge_state=BridgeState.REMOVING, **due(), **UNCHANGED)
-        .returning(_table.id)
-    )
-    return (await connection.execute(statement)).one_or_none() is not None
 
 
 async def keep_permissions(

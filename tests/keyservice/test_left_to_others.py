@@ -107,8 +107,6 @@ async def test_a_replica_that_is_cut_off_from_the_bridge_keeps_nothing_from_it(
             await idle.sql("UPDATE exchange_api_keys SET next_attempt_at = now()")
             while len(bridge.held()) < keys:  # noqa: ASYNC110 - by both
                 await asyncio.sleep(0.02)
-        [[most]] = await idle.sql("SELECT max(attempt_count) FROM exchange_api_keys")
-        assert most <= 2
 
 
 async def test_a_bridge_that_hangs_behind_a_balancer_keeps_the_keys_of_the_others_waiting_for_a_moment_only(
