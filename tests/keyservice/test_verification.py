@@ -1,12 +1,16 @@
-"""Who has a key verified that the bridge lost hears why it can't be taken there, and when to come again."""
+"""Who uses a key that the bridge lost hears why it can't be taken there, and when to come again."""
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
 import grpc
 import pytest
 
+from keyservice import records
+from keyservice.enums import BridgeState
+from keyservice.records import Caller
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.api_key_pb2 import ApiKey
 from keyservice.v1.client_pb2 import Client
@@ -85,3 +89,26 @@ async def test_a_bridge_that_does_not_take_the_key_in_time_is_late_and_no_more(
     call = service.stub.VerifyApiKey(pb.VerifyApiKeyRequest(api_key_id=lost.id), timeout=2)
     told = await refusal(call)
     assert (told.code, told.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "BRIDGE_TIMEOUT")
+
+
+async def test_a_key_that_is_deleted_while_it_is_taken_there_says_so_in_place_of_balances(
+    database_url: DatabaseUrl, bridge: RunningBridge
+) -> None:
+    async def is_deleted_meanwhile(
+        caller: Caller,
+        key: records.ApiKey,
+        *,
+        timeout: timedelta,  # noqa: ASYNC109 - as it is given
+    ) -> records.ApiKey:
+        assert caller.name
+        assert timeout
+        return replace(key, deleted_at=key.created_at, bridge_state=BridgeState.REMOVED)
+
+    async with running(database_url, bridge_target=bridge.target, converge=is_deleted_meanwhile) as service:
+        client = await service.add_client()
+        key = await service.add_key(client, exchange="paper")
+        await bridge.running.remove(key.connector_name, key.revision, account_name=client.account_name)
+        answer = await service.stub.GetBalances(pb.GetBalancesRequest(client_id=client.id))
+        [entry] = answer.keys
+        assert (entry.configured, answer.complete) == (False, False)
+        assert entry.warning.startswith("The key is deleted")
