@@ -92,7 +92,9 @@ async def serve(settings: KeyServiceSettings, shares_port: bool) -> None:
         )
         ending.begins_with(server.draining)
         serving = startup.serving(server, settings, metrics, ready=database.ready)
-        async with watching, convergence, serving as stop, background(*loops):
+        # Claims are renewed for as long as somebody is at work under them, which is longer than calls are taken.
+        renewal = background(convergence.renew_claims)
+        async with watching, renewal, convergence, serving as stop, background(*loops):
             await stop.wait()
 
 

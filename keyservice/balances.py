@@ -170,7 +170,7 @@ def _unless_failed(key: ApiKey, result: ApiKey | BaseException) -> ApiKey:
 def _not_asked(key: ApiKey) -> KeyBalances:
     """What the row says of a key, before the bridge was asked, or where there is nothing to ask for."""
     status = ReadStatus.NOT_CONFIGURED if key.bridge_reason is None else _status(key.bridge_reason)
-    return KeyBalances(key, configured=False, status=status, warning=key.warning)
+    return KeyBalances(key, configured=False, status=status, warning=key.why_not_configured)
 
 
 def _read(key: ApiKey, holding: Holding | None) -> KeyBalances:

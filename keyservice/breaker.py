@@ -84,6 +84,11 @@ class Breaker:
         trip.half_open_at = now + self._pause
         return None
 
+    def shut(self) -> list[str]:
+        """The accounts for which ``refusal`` would let nothing through now, as far as they are away by themselves."""
+        now = self._clock()
+        return [account_name for account_name, trip in self._away.items() if now < trip.half_open_at]
+
     def answered(self, account_name: str) -> None:
         """Somebody is there for this account; whoever answers for none may be there for all of them again."""
         self._silences = self._looks_lost = 0

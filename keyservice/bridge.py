@@ -44,7 +44,7 @@ __all__ = ["ACCOUNT_HEADER", "Bridge", "Connector", "Held", "Outcome", "Portfoli
 ACCOUNT_HEADER: Final = "x-keybridge-account"
 
 _PAGE: Final = 1000
-_OUT_OF_TIME: Final = Outcome(BridgeReason.BRIDGE_TIMEOUT, code="DEADLINE_EXCEEDED")
+_OUT_OF_TIME: Final = Outcome(BridgeReason.BRIDGE_TIMEOUT, code="DEADLINE_EXCEEDED", asked=False)
 # Nobody waits long for a bridge that is back.
 _RECONNECT: Final = timedelta(seconds=1)
 
@@ -97,6 +97,10 @@ class Bridge:
     def returns(self) -> int:
         """How often somebody was there again for an account for which nobody had been."""
         return self._breaker.returns
+
+    def shut(self) -> list[str]:
+        """The accounts of which calls are not made just now."""
+        return self._breaker.shut()
 
     def refusal(self, account_name: str) -> Outcome | None:
         """What a push for this account is to hear instead; None for one that is then to be made."""
@@ -225,7 +229,7 @@ class Bridge:
             failure = from_rpc_error(error)
             outcome = outcome_of(failure)
             self._tell_of_refusal(failure)
-            heard = replace(outcome, retry_after=None)
+            heard = replace(outcome, retry_after=None, asked=False)
             self._breaker.failed(account_name, sign_of(failure), heard, timeout)
             return outcome
         self._breaker.answered(account_name)

@@ -50,6 +50,8 @@ BY_CODE_OF_THE_TRANSPORT: Mapping[StatusCode, BridgeReason] = {
 # The bridge would take the same content under a higher revision.
 STALE = frozenset({"STALE_REVISION", "REVISION_REUSED"})
 MISSING = frozenset({"CONNECTOR_NOT_FOUND", "ACCOUNT_NOT_FOUND"})
+# With these also the bridge's own answer may end what it had done already.
+_HALF_WAY = frozenset({StatusCode.DEADLINE_EXCEEDED, StatusCode.INTERNAL})
 
 
 def outcome_of(failure: RpcFailure) -> Outcome:
@@ -59,6 +61,7 @@ def outcome_of(failure: RpcFailure) -> Outcome:
         retry_after=failure.retry_after,
         stale=failure.reason in STALE,
         missing=failure.reason in MISSING,
+        refused=failure.ours and failure.code not in _HALF_WAY,
         code=failure.code.name,
     )
 

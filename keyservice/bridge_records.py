@@ -58,6 +58,10 @@ class Outcome:
     """The bridge knows a later revision, or this one with other content: a new one has to be drawn."""
     missing: bool = False
     """The bridge holds no connector of this name."""
+    asked: bool = True
+    """Whether the bridge was asked. What is not sent, as nobody was there a moment ago, hears what was heard then."""
+    refused: bool = False
+    """The bridge itself said no, and so has not done it."""
     permissions: Permissions | None = None
     code: str = "OK"
     """The name of the status code, for the log."""
@@ -65,6 +69,11 @@ class Outcome:
     @property
     def ok(self) -> bool:
         return self.reason is None
+
+    @property
+    def perhaps_done(self) -> bool:
+        """Whether the bridge may have done it, whatever was heard of that."""
+        return self.ok or (self.asked and not self.refused)
 
     @property
     def permanent(self) -> bool:

@@ -16,7 +16,7 @@ from keyservice.bridge_records import Outcome
 from keyservice.convergence import Convergence
 from keyservice.records import account_name_of
 from keyservice.store import due_rows
-from keyservice.store.due_rows import Example
+from keyservice.store.due_rows import MOST_RUNS, Example
 from servicekit import logs
 from servicekit.database.engine import Database
 from servicekit.errors import KeybridgeError
@@ -39,6 +39,8 @@ class BridgeWatch:
         """By the database's clock; None while the bridge is away, as far as the last look shows."""
         self._returns = 0
         """Of how many returns that takes account."""
+        self._asked_up_to = ""
+        """The last run that the last look has asked about, by its name."""
 
     async def run(self) -> Never:
         """Until cancelled. A database that is away is tried again at the next look."""
@@ -75,7 +77,12 @@ class BridgeWatch:
     async def _hold_against(self, instance_id: str) -> int:
         """Make due what other runs have acknowledged that are gone."""
         due = 0
-        for example in await due_rows.example_of_each_run(self._database.reads, besides=instance_id):
+        examples = await due_rows.example_of_each_run(
+            self._database.reads, besides=instance_id, after=self._asked_up_to
+        )
+        # Where there are more than one look asks about, the next one goes on, and begins anew after the last.
+        self._asked_up_to = examples[-1].instance_id if len(examples) == MOST_RUNS else ""
+        for example in examples:
             if await self._is_gone(example):
                 due += await self._in_batches(partial(due_rows.suspect, instance_id=example.instance_id))
         return due

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
-from typing import Protocol, Self, TypeVar
+from typing import Never, Protocol, Self, TypeVar
 from uuid import UUID
 
 from keyservice.attempts import Attempts
@@ -20,12 +20,14 @@ from keyservice.bridge_records import Connector, Outcome, Permissions
 from keyservice.claims import LEASE, Claims
 from keyservice.credentials import from_columns
 from keyservice.deadlines import time_for_bridge
+from keyservice.doubted_removals import doubt_removal
 from keyservice.enums import BridgeReason
 from keyservice.errands import Errand, Tried, Within
 from keyservice.keyring import Keyring, KeyUnreadable
-from keyservice.records import ApiKey, Caller, account_name_of
+from keyservice.others import once_answered
+from keyservice.records import ApiKey, Caller, account_name_of, client_of
 from keyservice.results import Results, result_of
-from keyservice.store import clients
+from keyservice.store import clients, revisions
 from keyservice.store import convergence as store
 from keyservice.store.seals import Seals
 from servicekit import logs
@@ -38,9 +40,8 @@ T = TypeVar("T")
 
 # For the outcome of an attempt, once its time is up.
 _GRACE = timedelta(seconds=1)
-_TRY_AGAIN = timedelta(seconds=1)
 _ALWAYS_ROOM: AbstractContextManager[None] = nullcontext()
-_UNREADABLE = Outcome(BridgeReason.KEY_UNREADABLE, code="NOT_SENT")
+_UNREADABLE = Outcome(BridgeReason.KEY_UNREADABLE, code="NOT_SENT", asked=False)
 
 _log = logs.get(__name__)
 
@@ -122,14 +123,16 @@ class Convergence:
         *,
         timeout: timedelta,  # noqa: ASYNC109 - the bridge is told
     ) -> ApiKey:
-        """Take a key that the bridge was seen not to hold to it, unless somebody does already."""
+        """Take a key that the bridge was seen not to hold to it. Where somebody does so already, what comes of that is
+        the answer.
+        """
         absence = self.absence_for(key.client_id)
         async with self._database.autocommit(whose=caller.share) as connection:
             claimed = await store.claim(
                 connection, caller, key.id, lease=LEASE, releases=absence is None, revision=key.revision
             )
         if claimed is None:
-            return key
+            return await once_answered(self._database.reads, caller, key.id, timeout) or key
         errand = Errand(claimed.key, claimed.seals, caller=caller, absence=absence)
         return await _result_of(self.work.start(self.converge(errand, timeout)), timeout) or claimed.key
 
@@ -148,7 +151,7 @@ class Convergence:
             key = errand.key
             self._attempts.note(key, outcome)
             if outcome.permissions is not None:
-                await self.keep_permissions(key, outcome.permissions)
+                await self._note_permissions(key, outcome.permissions)
             return await self._store(errand, outcome)
 
     async def keep_permissions(self, key: ApiKey, permissions: Permissions) -> ApiKey | None:
@@ -166,6 +169,11 @@ class Convergence:
         """Whether it is known to be away for some accounts at least."""
         return self._bridge.away_for_some
 
+    @property
+    def away_for(self) -> list[UUID]:
+        """The clients for whose accounts nothing can be sent just now."""
+        return [client_of(account_name) for account_name in self._bridge.shut()]
+
     def absence_for(self, client_id: UUID) -> Outcome | None:
         """The same for one client's account, asked with the claim of a key: None means that it is then to be sent."""
         return self._bridge.refusal(account_name_of(client_id))
@@ -179,15 +187,16 @@ class Convergence:
         self._watchers.tell(*key_ids)
         self.due.set()
 
+    async def renew_claims(self) -> Never:
+        """Until cancelled, which is to be after the end of what was begun."""
+        await self._claims.run()
+
     async def __aenter__(self) -> Self:
-        self._renewal = asyncio.create_task(self._claims.run())
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         """Wait for what was begun; what takes longer is left to another replica, or to the next start."""
         await self.work.end()
-        self._renewal.cancel()
-        await asyncio.wait({self._renewal})
 
     async def _inline(self, errand: Errand, wait: timedelta) -> ApiKey:
         """The key was stored: whatever fails from here on, its caller is told so and no more."""
@@ -201,10 +210,10 @@ class Convergence:
     async def _ask(self, errand: Errand, wait: timedelta) -> Outcome:
         key = errand.key
         connector = Connector.of(key)
-        if not key.wanted:
-            return await self._bridge.remove(connector, timeout=wait)
         if errand.absence is not None:
             return errand.absence
+        if not key.wanted:
+            return await self._bridge.remove(connector, timeout=wait)
         try:
             credentials = errand.credentials or self._opened(key, errand.seals)
         except KeyUnreadable:
@@ -233,6 +242,13 @@ class Convergence:
         with self._claims.held(renewed.key):
             return renewed, await self._ask(renewed, wait)
 
+    async def _note_permissions(self, key: ApiKey, permissions: Permissions) -> None:
+        """They can be asked for again, so that they fail alone."""
+        try:
+            await self.keep_permissions(key, permissions)
+        except KeybridgeError as error:
+            _log.warning("what an exchange allows can't be kept", api_key_id=str(key.id), reason=error.reason)
+
     async def _store(self, errand: Errand, outcome: Outcome) -> ApiKey | None:
         """Write what came of it. Where that fails nobody knows whether it is written, or the key has changed."""
         key = errand.key
@@ -243,39 +259,17 @@ class Convergence:
         except KeybridgeError as error:
             lost = error
         self._watchers.tell(key.id)
-        if now is None and key.wanted and outcome.ok:
-            self.work.start(self._doubt_removal(key))
+        if now is None and key.wanted and outcome.perhaps_done:
+            self.work.start(doubt_removal(self._database, key, self.due))
         if lost is not None:
             raise lost
         return now
-
-    async def _doubt_removal(self, key: ApiKey) -> None:
-        """The key was changed while its push was on the way. If it was removed, that was perhaps from another run of
-        the bridge than the one that has taken the push, so that it is to be removed again.
-
-        Nobody else knows of it, so a database that is away is asked again.
-        """
-        while True:
-            try:
-                async with self._database.autocommit() as connection:
-                    due = await store.doubt_removal(connection, key)
-            except KeybridgeError as error:
-                _log.warning(
-                    "a removal can't be made due again, and is later",
-                    api_key_id=str(key.id),
-                    reason=error.reason,
-                )
-                await asyncio.sleep(_TRY_AGAIN.total_seconds())
-            else:
-                if due:
-                    self.due.set()
-                return
 
     async def _renewed(self, key: ApiKey) -> bool:
         async def work(connection: Connection) -> bool:
             # So that nobody adds another key with this connector meanwhile.
             await clients.lock_for_keys(connection, key.client_id)
-            return await store.renew(connection, key)
+            return await revisions.renew(connection, key)
 
         return await self._database.run(work)
 

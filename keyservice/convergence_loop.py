@@ -1,19 +1,20 @@
 """The loop that takes what is due to the bridge, whoever made it due and whoever began it and died.
 
 Any number of replicas may run it: each claims what the others have not, and no more than it can take at once. That
-bound is also the pace of a bridge's restart: interactive calls go on beside it.
+bound is also the pace of a bridge's restart: interactive calls go on beside it. What a replica can't send it leaves to
+the others, who may reach a bridge that it does not.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from time import monotonic
-from typing import Never
+from typing import Final, Never
 
 from keyservice.bridge_records import Outcome
 from keyservice.claims import LEASE
 from keyservice.convergence import Convergence
+from keyservice.enums import BridgeReason
 from keyservice.errands import Errand
+from keyservice.places import Places
 from keyservice.records import ApiKey
 from keyservice.store import audit
 from keyservice.store import convergence as store
@@ -26,8 +27,7 @@ from servicekit.turns import take_turns
 # What becomes due by the clock, or in another replica, is noticed so soon.
 _POLL = timedelta(seconds=0.5)
 _TRY_EVERY = timedelta(seconds=1)
-# So many times what may be asked at once; only a database that is slow to take answers comes near it.
-_MOST_BEGUN = 8
+_UNANSWERED: Final = Outcome(BridgeReason.BRIDGE_TIMEOUT, code="NOT_SENT", asked=False)
 
 _log = logs.get(__name__)
 
@@ -38,13 +38,7 @@ class ConvergenceLoop:
     def __init__(self, database: Database, convergence: Convergence, *, at_once: int) -> None:
         self._database = database
         self._convergence = convergence
-        self._at_once = at_once
-        self._asking = 0
-        """About how many keys the bridge is being asked."""
-        self._begun = 0
-        """The same with those of which it has answered, and the answer is not stored yet."""
-        self._more = False
-        """Whether more may be due than there was room for."""
+        self._places = Places(at_once, moment=convergence.inline_wait, freed=convergence.due.set)
         self._tried_at = monotonic()
         """When something was last sent whatever is known of the bridge."""
 
@@ -58,10 +52,8 @@ class ConvergenceLoop:
 
     async def once(self) -> int:
         """Begin with what is due and has room; says how much that was."""
-        room = min(self._at_once - self._asking, _MOST_BEGUN * self._at_once - self._begun)
-        if room < (self._at_once + 1) // 2:
-            # A claim is a statement: better one for many than one for each that ends.
-            self._more = True
+        room = self._places.room
+        if not room:
             return 0
         # While nobody is there, what is not sent need not be on record each time. One is sent all the same now and
         # then: the bridge that the looks meet may be away alone.
@@ -71,21 +63,25 @@ class ConvergenceLoop:
             absence, room = None, 1
         if absence is None:
             self._tried_at = now
-        if absence is None and self._convergence.away_for_some:
+        if absence is None and (self._convergence.away_for_some or self._places.unanswered):
             errands = await self._claim_each(room)
         else:
             errands = await self._claim(room, absence)
-        self._more = len(errands) == room
+        self._places.begin(len(errands), of=room)
         for errand in errands:
-            self._asking += 1
-            self._begun += 1
             self._convergence.work.start(self._take(errand))
         return len(errands)
 
     async def _claim_each(self, room: int) -> list[Errand]:
         """Where the bridge is away for some accounts only, what is sent of the others alone is on record."""
         async with self._database.transaction() as connection:
-            claimed = await store.claim_due(connection, limit=room, lease=LEASE, releases=False)
+            claimed = await store.claim_due(
+                connection,
+                limit=room,
+                lease=LEASE,
+                releases=False,
+                away_for=[*self._convergence.away_for, *self._places.unanswered],
+            )
             errands = [
                 Errand(each.key, each.seals, urgent=False, absence=self._absence_for(each.key))
                 for each in claimed
@@ -95,32 +91,28 @@ class ConvergenceLoop:
         return errands
 
     def _absence_for(self, key: ApiKey) -> Outcome | None:
-        """Removals release nothing, and find out for themselves."""
+        """Removals release nothing, and find out for themselves what the breaker says."""
+        if key.client_id in self._places.unanswered:
+            return _UNANSWERED
         return self._convergence.absence_for(key.client_id) if key.wanted else None
 
     async def _claim(self, room: int, absence: Outcome | None) -> list[Errand]:
         """All of it to be sent, or nothing."""
+        away = absence is not None
         async with self._database.autocommit() as connection:
-            claimed = await store.claim_due(connection, limit=room, lease=LEASE, releases=absence is None)
+            claimed = await store.claim_due(connection, limit=room, lease=LEASE, releases=not away, away=away)
         return [Errand(each.key, each.seals, urgent=False, absence=absence) for each in claimed]
 
     async def _take(self, errand: Errand) -> None:
+        wait = self._convergence.bridge_timeout
+        if self._places.crowded:
+            wait = min(wait, self._convergence.inline_wait)
         try:
-            await self._convergence.converge(errand, self._convergence.bridge_timeout, self._room())
+            await self._convergence.converge(errand, wait, self._places.one(errand.key.client_id))
         except KeybridgeError as error:
             # Its claim expires, and then it is due again.
             _log.warning(
                 "the outcome of an attempt was lost", api_key_id=str(errand.key.id), reason=error.reason
             )
         finally:
-            self._begun -= 1
-
-    @contextmanager
-    def _room(self) -> Iterator[None]:
-        """Left as soon as the bridge has answered: what that means is written together with others, beside the next."""
-        try:
-            yield
-        finally:
-            self._asking -= 1
-            if self._more and self._asking <= self._at_once // 2:
-                self._convergence.due.set()
+            self._places.end()

@@ -10,11 +10,17 @@ from keyservice.enums import BridgeReason, BridgeState, Environment, Permission
 
 ANYBODY: Final = "anonymous"
 """How the audit calls a caller who did not have to say who he is."""
+_ACCOUNT: Final = "client_"
 
 
 def account_name_of(client_id: UUID) -> str:
     """A client's account on the bridge. Made of the id: names collide and change, ids do not."""
-    return f"client_{client_id}"
+    return f"{_ACCOUNT}{client_id}"
+
+
+def client_of(account_name: str) -> UUID:
+    """Whose account it is."""
+    return UUID(account_name.removeprefix(_ACCOUNT))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,16 @@ from keyservice.custody import require_in_use
 from keyservice.deadlines import time_for_bridge
 from keyservice.ending import Ending
 from keyservice.errands import Tried, Within
+from keyservice.others import LOOK, once_answered
 from keyservice.records import ApiKey, Caller
 from keyservice.store import api_keys, audit, due_rows
+from servicekit import logs
 from servicekit.database.engine import Database
-from servicekit.errors import ResourceExhausted
+from servicekit.errors import KeybridgeError, ResourceExhausted
 
-_LOOK = timedelta(milliseconds=100)
 _A_MOMENT = timedelta(seconds=1)
+
+_log = logs.get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +67,8 @@ class Reinitialization:
         tried = await self._convergence.retry(caller, key, within)
         if tried is not None:
             return tried
-        key = require_in_use(await api_keys.get(self._database.reads, key_id, caller))
         patience = time_for_bridge(self._convergence.inline_wait, within)
-        until = asyncio.get_running_loop().time() + patience.total_seconds()
-        while key.unanswered and asyncio.get_running_loop().time() < until:
-            await asyncio.sleep(_LOOK.total_seconds())
-            key = require_in_use(await api_keys.get(self._database.reads, key_id, caller))
-        return Tried(key)
+        return Tried(require_in_use(await once_answered(self._database.reads, caller, key_id, patience)))
 
     async def many(self, caller: Caller, wanted: Selection) -> AsyncGenerator[Progress, None]:
         """Make all of them due, which the loops of all replicas then work off, and tell of each that was tried.
@@ -115,14 +113,32 @@ class Reinitialization:
             # Whoever names another tenant's client selects nothing of it, and writes nothing into its record.
             about = wanted.client_id if wanted.client_id and caller.may_see(wanted.client_id) else None
             await audit.record(connection, caller, "ReinitializeApiKeys", client_id=about)
-        self._convergence.leave_to_the_loop(selected)
-        progress = Progress(len(selected))
+        self._convergence.leave_to_the_loop(selected.made_due)
+        held = set(selected.held)
+        self._convergence.work.start(self._make_due_one_by_one(held))
+        left = {*selected.made_due, *held}
+        progress = Progress(len(left))
         yield progress
-        left = set(selected)
         while left:
-            await self._ending.sleep(_LOOK.total_seconds())
-            for key in await due_rows.tried(self._database.reads, list(left)):
+            await self._ending.sleep(LOOK.total_seconds())
+            for key in await due_rows.tried(self._database.reads, list(left - held)):
                 left.discard(key.id)
                 configured = progress.configured + key.configured
                 progress = Progress(progress.total, progress.done + 1, configured, key)
                 yield progress
+
+    async def _make_due_one_by_one(self, held: set[UUID]) -> None:
+        """What somebody held just then waits for him, also when the caller goes away. The set tells what is left."""
+        while held:
+            key_id = next(iter(held))
+            try:
+                async with self._database.transaction() as connection:
+                    await due_rows.make_one_due(connection, key_id)
+            except KeybridgeError as error:
+                _log.warning(
+                    "a key can't be made due, and is later", api_key_id=str(key_id), reason=error.reason
+                )
+                await asyncio.sleep(_A_MOMENT.total_seconds())
+            else:
+                held.discard(key_id)
+                self._convergence.leave_to_the_loop([key_id])

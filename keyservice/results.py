@@ -93,7 +93,9 @@ def result_of(key: ApiKey, outcome: Outcome) -> Result:
     if outcome.permanent and key.wanted:
         return Result(key, BridgeState.FAILED, outcome.reason)
     state = BridgeState.PENDING if key.wanted else BridgeState.REMOVING
-    return Result(key, state, outcome.reason, again_in=outcome.retry_after or backoff(key.attempt_count))
+    # An attempt that was not made counts for nothing: another replica may reach the bridge that this one does not.
+    again_in = outcome.retry_after or backoff(key.attempt_count if outcome.asked else 0)
+    return Result(key, state, outcome.reason, again_in=again_in, asked=outcome.asked)
 
 
 def backoff(attempts: int) -> timedelta:

@@ -8,7 +8,7 @@ confirm to the bridge that its connectors are still wanted.
 import asyncio
 from datetime import timedelta
 from typing import Never
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from keyservice.bridge import Bridge
 from keyservice.bridge_records import Connector, Held, Outcome
@@ -23,6 +23,8 @@ from servicekit.errors import KeybridgeError
 
 _BATCH = 500
 _PATIENCE = timedelta(seconds=10)
+# Before all that are ever drawn.
+_FIRST = UUID(int=0)
 # So that a round in a large house is no burst either.
 _LEAST_PAUSE = timedelta(milliseconds=5)
 
@@ -39,6 +41,9 @@ class RollingCheck:
         self._bridge = bridge
         self._convergence = convergence
         self._every = every
+        # No two starts begin with the same account, so that none is left out where a round is never finished.
+        self._after: UUID = uuid4()
+        """The account that was checked last."""
 
     async def run(self) -> Never:
         """Until cancelled: a round takes as long as is set, spread evenly over the accounts."""
@@ -53,14 +58,25 @@ class RollingCheck:
                 await asyncio.sleep(_PATIENCE.total_seconds())
 
     async def round(self, pause: timedelta) -> int:
-        """Check every client that has keys, once; says how many keys and connectors were put right."""
-        after: UUID | None = None
+        """Check every client that has keys, once; says how many keys and connectors were put right.
+
+        It begins after the one that was checked last, so a round that an error ended is gone on with.
+        """
+        begun_after = self._after
+        mended = await self._on_to(None, pause)
+        self._after = _FIRST
+        return mended + await self._on_to(begun_after, pause)
+
+    async def _on_to(self, last: UUID | None, pause: timedelta) -> int:
+        """Go on to this client at most; None is to the end."""
         mended = 0
-        while clients := await store.clients_with_keys(self._database.reads, after=after, size=_BATCH):
+        while clients := await store.clients_with_keys(
+            self._database.reads, after=self._after, last=last, size=_BATCH
+        ):
             for client_id in clients:
+                self._after = client_id
                 mended += await self.check(client_id)
                 await asyncio.sleep(pause.total_seconds())
-            after = clients[-1]
         return mended
 
     async def check(self, client_id: UUID) -> int:

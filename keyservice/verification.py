@@ -1,7 +1,7 @@
 """The use case of proving a key: its exchange is asked through the bridge, and what it allows is kept with the key."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from uuid import UUID
 
@@ -65,12 +65,9 @@ class Verification:
         key = require_in_use(await api_keys.get(self._database.reads, key_id, caller))
         outcome = await self._ask(key, until)
         if outcome.missing:
-            key = await self._convergence.repair(caller, key, timeout=self._time(until))
-            if key.configured:
-                outcome = await self._ask(key, until)
-            elif key.bridge_reason is not None:
-                # Why it can't be taken there says more than that it is not there.
-                outcome = Outcome(key.bridge_reason)
+            key = require_in_use(await self._convergence.repair(caller, key, timeout=self._time(until)))
+            # Why it can't be taken there says more than that it is not there.
+            outcome = await self._ask(key, until) if key.configured else _why_not(key)
         if outcome.reason is not None or outcome.permissions is None:
             raise _refused(outcome)
         kept = await self._convergence.keep_permissions(key, outcome.permissions)
@@ -87,6 +84,14 @@ class Verification:
     def _time(self, until: float | None) -> timedelta:
         left = None if until is None else until - monotonic()
         return time_for_bridge(self._convergence.bridge_timeout, left)
+
+
+def _why_not(key: ApiKey) -> Outcome:
+    """What has kept a key from the bridge, which may be no more than the time that there was."""
+    if key.bridge_reason is not BridgeReason.RATE_LIMITED or key.next_attempt_at is None:
+        return Outcome(key.bridge_reason or BridgeReason.BRIDGE_TIMEOUT)
+    left = key.next_attempt_at - datetime.now(UTC)
+    return Outcome(key.bridge_reason, retry_after=max(left, timedelta(0)))
 
 
 def _refused(outcome: Outcome) -> KeybridgeError:

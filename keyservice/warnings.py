@@ -33,6 +33,8 @@ _WHAT_TO_DO: Mapping[BridgeReason, str] = {
     BridgeReason.KEY_UNREADABLE: "give it new credentials with RotateApiKey",
 }
 
+# What is due has its turn within moments, unless there is nobody to ask.
+_A_WHILE: Final = timedelta(seconds=10)
 _AGAIN: Final = "Call again in a moment."
 # What may be wrong with a key that the bridge was asked about, and what to do.
 _NOT_READ: Mapping[ReadStatus, tuple[str, str]] = {
@@ -125,4 +127,8 @@ def _span(waited: timedelta) -> str:
 
 
 def _at(moment: datetime | None) -> str:
-    return f" at {moment.astimezone(UTC):%H:%M:%S} UTC" if moment else ""
+    if moment is None:
+        return ""
+    if moment < datetime.now(UTC) - _A_WHILE:
+        return " as soon as the Trading Bridge can be asked"
+    return f" at {moment.astimezone(UTC):%H:%M:%S} UTC"

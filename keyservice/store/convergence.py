@@ -13,6 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Interval,
     Select,
     Text,
@@ -31,7 +32,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.orm import aliased
 from sqlalchemy.types import TypeEngine
 
 from keyservice import models
@@ -41,7 +41,7 @@ from keyservice.records import ApiKey, Caller
 from keyservice.store import audit
 from keyservice.store.api_keys import COLUMNS, claimed_record, record
 from keyservice.store.bridge_states import AFRESH, CLAIMED, CLOCK, UNCHANGED, UNDER_WAY, WAITS, WANTED
-from keyservice.store.leases import due, taken
+from keyservice.store.leases import taken
 from keyservice.store.seals import SEALED, Claimed
 
 _table = models.ExchangeApiKey
@@ -60,6 +60,8 @@ class Result:
     instance_id: str | None = None
     """The run of the bridge that holds it now."""
     again_in: timedelta | None = None
+    asked: bool = True
+    """Whether it was an attempt at all."""
 
     @property
     def acknowledged(self) -> bool:
@@ -67,15 +69,25 @@ class Result:
 
 
 async def claim_due(
-    connection: AsyncConnection, *, limit: int, lease: timedelta, releases: bool
+    connection: AsyncConnection,
+    *,
+    limit: int,
+    lease: timedelta,
+    releases: bool,
+    away: bool = False,
+    away_for: Sequence[UUID] = (),
 ) -> list[Claimed]:
     """At most ``limit`` rows that are due, those first that have waited longest; nobody else gets them meanwhile.
 
     That their credentials go to the bridge is on record with it, if the claim ``releases`` them. Otherwise they must
-    not go.
+    not go. Where the bridge is ``away``, or is so for some clients, only those are claimed of which nothing is known
+    yet: the others are left to whom they can be sent by.
     """
-    values = {"most": limit, "lease": lease} | audit.by(CONVERGENCE)
-    rows = await connection.execute(_due_claim(releases=releases), values)
+    values: dict[str, Any] = {"most": limit, "lease": lease} | audit.by(CONVERGENCE)
+    if away_for:
+        values["away_for"] = list(away_for)
+    statement = _due_claim(releases=releases, away=away, away_for_some=bool(away_for))
+    rows = await connection.execute(statement, values)
     return [claimed_record(row) for row in rows]
 
 
@@ -138,50 +150,10 @@ async def write(connection: AsyncConnection, results: Sequence[Result], *, skips
         "reasons": [result.reason.value if result.reason else None for result in results],
         "instances": [result.instance_id for result in results],
         "pauses": [result.again_in for result in results],
+        "asked": [result.asked for result in results],
     }
     rows = await connection.execute(_writing(skips=skips), parameters)
     return {key.id: key for key in map(record, rows)}
-
-
-async def renew(connection: AsyncConnection, key: ApiKey) -> bool:
-    """Draw a new revision for a key that has the one given here, and make it due; says whether it did.
-
-    A key that is gone draws none where another one has its connector by now: that would take it away from it. The
-    caller holds the client, so that nobody adds such a key meanwhile.
-    """
-    other = aliased(_table)
-    taken_over = (
-        select(other.id)
-        .where(
-            other.client_id == key.client_id,
-            other.connector_name == key.connector_name,
-            ~other.is_deleted,
-            other.id != key.id,
-        )
-        .exists()
-    )
-    statement = (
-        update(_table)
-        .where(_table.id == key.id, _table.revision == key.revision, or_(~_table.is_deleted, ~taken_over))
-        .values(revision=models.key_revisions.next_value(), **due(), **UNCHANGED)
-        .returning(_table.id)
-    )
-    return (await connection.execute(statement)).one_or_none() is not None
-
-
-async def doubt_removal(connection: AsyncConnection, key: ApiKey) -> bool:
-    """Make a removal due once more that was acknowledged for a later revision than the key has here; says whether."""
-    statement = (
-        update(_table)
-        .where(
-            _table.id == key.id,
-            _table.revision > key.revision,
-            _table.bridge_state == BridgeState.REMOVED,
-        )
-        .values(bridge_state=BridgeState.REMOVING, **due(), **UNCHANGED)
-        .returning(_table.id)
-    )
-    return (await connection.execute(statement)).one_or_none() is not None
 
 
 async def keep_permissions(
@@ -208,11 +180,15 @@ async def keep_permissions(
 
 
 @cache
-def _due_claim(*, releases: bool) -> Select[*tuple[Any, ...]]:
+def _due_claim(*, releases: bool, away: bool, away_for_some: bool) -> Select[*tuple[Any, ...]]:
+    query = select(_table.id).where(WAITS, _table.next_attempt_at <= func.now())
+    if away:
+        query = query.where(_table.bridge_reason.is_(None))
+    elif away_for_some:
+        elsewhere = _table.client_id != func.all(bindparam("away_for", type_=ARRAY(Uuid)))
+        query = query.where(or_(_table.bridge_reason.is_(None), elsewhere))
     waiting = (
-        select(_table.id)
-        .where(WAITS, _table.next_attempt_at <= func.now())
-        .order_by(_table.next_attempt_at)
+        query.order_by(_table.next_attempt_at)
         .limit(bindparam("most", type_=BigInteger))
         .with_for_update(skip_locked=True)
         .cte("waiting")
@@ -238,6 +214,7 @@ def _writing(*, skips: bool) -> Update:
         "reasons": Text(),
         "instances": Text(),
         "pauses": Interval(),
+        "asked": Boolean(),
     }
     arrays = [bindparam(name, type_=ARRAY(kind)) for name, kind in kinds.items()]
     columns = [column(name, kind) for name, kind in kinds.items()]
@@ -262,7 +239,9 @@ def _writing(*, skips: bool) -> Update:
             bridge_state=cast(matching.c.states, _table.bridge_state.type),
             bridge_reason=cast(matching.c.reasons, _table.bridge_reason.type),
             next_attempt_at=CLOCK + matching.c.pauses,
-            attempt_count=case((done, 0), else_=_table.attempt_count),
+            attempt_count=case(
+                (done, 0), (matching.c.asked, _table.attempt_count), else_=_table.attempt_count - 1
+            ),
             configured_at=case((configured, CLOCK)),
             configured_instance=case((configured, matching.c.instances)),
             **UNCHANGED,

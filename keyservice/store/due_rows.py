@@ -7,9 +7,10 @@ is about to decide it, or leaves it as it was for the next turn.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import BindParameter, Uuid, and_, func, literal, or_, select, update
+from sqlalchemy import BindParameter, Select, Uuid, and_, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -23,7 +24,7 @@ from keyservice.store.leases import due
 from servicekit.database.reads import Executor
 
 _table = models.ExchangeApiKey
-_MOST_RUNS = 16
+MOST_RUNS: Final = 16
 _BRIDGE_AWAY = (BridgeReason.BRIDGE_UNAVAILABLE, BridgeReason.BRIDGE_TIMEOUT)
 
 
@@ -40,13 +41,21 @@ class Example:
     instance_id: str
 
 
-async def example_of_each_run(connection: Executor, *, besides: str) -> list[Example]:
-    """One key of each run of the bridge but one, and of at most a few of them."""
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """What a filter has selected to be due."""
+
+    made_due: list[UUID]
+    held: list[UUID]
+    """By somebody, so that it is as it was."""
+
+
+async def example_of_each_run(connection: Executor, *, besides: str, after: str = "") -> list[Example]:
+    """One key of each run of the bridge but one, and of at most ``MOST_RUNS``: of the next ones after a name."""
     holder = _table.configured_instance
     examples: list[Example] = []
-    after = ""
     # Not DISTINCT: from one run to the next the index is entered anew, and what lies between is not read.
-    while len(examples) < _MOST_RUNS:
+    while len(examples) < MOST_RUNS:
         query = select(_table.client_id, holder).where(CONFIGURED, holder > after).order_by(holder).limit(1)
         row = (await connection.execute(query)).one_or_none()
         if row is None:
@@ -105,8 +114,8 @@ async def make_due(
     client_id: UUID | None,
     exchange: str | None,
     only_unconfigured: bool,
-) -> list[UUID]:
-    """Make the keys that a filter selects due; says which it selected.
+) -> Selected:
+    """Make the keys that a filter selects due, but for those that somebody holds.
 
     What is under way is left to whoever is at work on it, but counts as the first attempt from now on.
     """
@@ -118,24 +127,15 @@ async def make_due(
         query = query.where(_table.exchange == exchange)
     if only_unconfigured:
         query = query.where(~CONFIGURED)
-    selected = query.cte("selected")
-    free = (
-        select(_table.id)
-        .where(_table.id.in_(select(selected.c.id)), ~UNDER_WAY)
-        .with_for_update(skip_locked=True)
-        .cte("free")
-    )
-    made = update(_table).where(_table.id == free.c.id).values(AFRESH | UNCHANGED).cte("made")
-    begun = (
-        select(_table.id)
-        .where(_table.id.in_(select(selected.c.id)), UNDER_WAY)
-        .with_for_update(skip_locked=True)
-        .cte("begun")
-    )
-    values = {"attempt_count": 1} | UNCHANGED
-    counted = update(_table).where(_table.id == begun.c.id).values(values).cte("counted")
-    rows = await connection.execute(select(selected.c.id).add_cte(made, counted))
-    return list(rows.scalars())
+    rows = (await connection.execute(_making_due(query))).all()
+    return Selected([row.id for row in rows if row.made_due], [row.id for row in rows if not row.made_due])
+
+
+async def make_one_due(connection: AsyncConnection, key_id: UUID) -> None:
+    """The same for one key, in a unit of work that waits for whoever holds it."""
+    query = select(_table.id).where(_table.id == key_id)
+    await connection.execute(query.with_for_update())
+    await connection.execute(_making_due(query.where(WANTED)))
 
 
 async def tried(connection: Executor, ids: Sequence[UUID]) -> list[ApiKey]:
@@ -144,3 +144,27 @@ async def tried(connection: Executor, ids: Sequence[UUID]) -> list[ApiKey]:
     statement = select(*COLUMNS).where(_table.id == func.any(literal(list(ids), ARRAY(Uuid))))
     statement = statement.where(or_(~untried, ~WANTED))
     return [record(row) for row in await connection.execute(statement)]
+
+
+def _making_due(query: Select[UUID]) -> Select[UUID, bool]:
+    """The statement that does so with what is selected, and says with which of that."""
+    selected = query.cte("selected")
+    free = (
+        select(_table.id)
+        .where(_table.id.in_(select(selected.c.id)), ~UNDER_WAY)
+        .with_for_update(skip_locked=True)
+        .cte("free")
+    )
+    made = update(_table).where(_table.id == free.c.id).values(AFRESH | UNCHANGED)
+    begun = (
+        select(_table.id)
+        .where(_table.id.in_(select(selected.c.id)), UNDER_WAY)
+        .with_for_update(skip_locked=True)
+        .cte("begun")
+    )
+    counted = update(_table).where(_table.id == begun.c.id).values({"attempt_count": 1} | UNCHANGED)
+    changed = [
+        select(each.c.id)
+        for each in (made.returning(_table.id).cte("made"), counted.returning(_table.id).cte("counted"))
+    ]
+    return select(selected.c.id, or_(*(selected.c.id.in_(each) for each in changed)).label("made_due"))

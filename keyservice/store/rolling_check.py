@@ -37,11 +37,14 @@ async def count_clients(connection: Executor) -> int:
     return int(found.scalar_one())
 
 
-async def clients_with_keys(connection: Executor, *, after: UUID | None, size: int) -> list[UUID]:
+async def clients_with_keys(
+    connection: Executor, *, after: UUID, size: int, last: UUID | None = None
+) -> list[UUID]:
     """The next clients, by id, that have a key at all: an extra connector is found where all keys are gone too."""
     query = select(_table.client_id).distinct().order_by(_table.client_id).limit(size)
-    if after is not None:
-        query = query.where(_table.client_id > after)
+    query = query.where(_table.client_id > after)
+    if last is not None:
+        query = query.where(_table.client_id <= last)
     return list((await connection.execute(query)).scalars())
 
 

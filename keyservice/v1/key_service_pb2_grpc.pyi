@@ -84,8 +84,10 @@ class KeyServiceStub:
     VerifyApiKey: _grpc.UnaryUnaryMultiCallable[_key_service_pb2.VerifyApiKeyRequest, _key_service_pb2.VerifyApiKeyResponse]
     """Proves a key's credentials with a private call to the exchange, and keeps what they may do."""
     WatchApiKeys: _grpc.UnaryStreamMultiCallable[_key_service_pb2.WatchApiKeysRequest, _key_service_pb2.WatchApiKeysResponse]
-    """Streams keys: first each live key as it is now, then a key again on every change of its state. A watcher that
-    is too slow is cut with RESOURCE_EXHAUSTED and calls again.
+    """Streams keys: first each live key as it is now, then a key again on every change that somebody makes to it, and
+    when something has come of an attempt at the bridge. That it becomes due, as when a bridge restarted, and that an
+    attempt begins is not told by itself: what comes of it is. A watcher that is too slow is cut with
+    RESOURCE_EXHAUSTED and calls again.
     """
     GetBalances: _grpc.UnaryUnaryMultiCallable[_key_service_pb2.GetBalancesRequest, _key_service_pb2.GetBalancesResponse]
     """Reads what a client holds on its exchanges, by all its keys that are live and enabled. A key that could not be
@@ -152,8 +154,10 @@ class KeyServiceAsyncStub(KeyServiceStub):
     VerifyApiKey: _aio.UnaryUnaryMultiCallable[_key_service_pb2.VerifyApiKeyRequest, _key_service_pb2.VerifyApiKeyResponse]  # type: ignore[assignment]
     """Proves a key's credentials with a private call to the exchange, and keeps what they may do."""
     WatchApiKeys: _aio.UnaryStreamMultiCallable[_key_service_pb2.WatchApiKeysRequest, _key_service_pb2.WatchApiKeysResponse]  # type: ignore[assignment]
-    """Streams keys: first each live key as it is now, then a key again on every change of its state. A watcher that
-    is too slow is cut with RESOURCE_EXHAUSTED and calls again.
+    """Streams keys: first each live key as it is now, then a key again on every change that somebody makes to it, and
+    when something has come of an attempt at the bridge. That it becomes due, as when a bridge restarted, and that an
+    attempt begins is not told by itself: what comes of it is. A watcher that is too slow is cut with
+    RESOURCE_EXHAUSTED and calls again.
     """
     GetBalances: _aio.UnaryUnaryMultiCallable[_key_service_pb2.GetBalancesRequest, _key_service_pb2.GetBalancesResponse]  # type: ignore[assignment]
     """Reads what a client holds on its exchanges, by all its keys that are live and enabled. A key that could not be
@@ -319,8 +323,10 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_service_pb2.WatchApiKeysRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_key_service_pb2.WatchApiKeysResponse], _abc.AsyncIterator[_key_service_pb2.WatchApiKeysResponse]]:
-        """Streams keys: first each live key as it is now, then a key again on every change of its state. A watcher that
-        is too slow is cut with RESOURCE_EXHAUSTED and calls again.
+        """Streams keys: first each live key as it is now, then a key again on every change that somebody makes to it, and
+        when something has come of an attempt at the bridge. That it becomes due, as when a bridge restarted, and that an
+        attempt begins is not told by itself: what comes of it is. A watcher that is too slow is cut with
+        RESOURCE_EXHAUSTED and calls again.
         """
 
     @_abc_1.abstractmethod

@@ -3,11 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Never
+from uuid import UUID
 
 import grpc
 import pytest
 
+from bridgeservice.v1 import connector_pb2
+from bridgeservice.v1 import trading_bridge_pb2 as bridge_pb
 from keyservice.bridge_watch import BridgeWatch
+from keyservice.store.due_rows import MOST_RUNS
 from keyservice.v1.client_pb2 import Client
 from servicekit.database.url import DatabaseUrl
 from servicekit.rpc.call import Call
@@ -100,5 +104,29 @@ async def test_what_waits_for_a_bridge_that_no_look_meets_is_due_when_one_of_its
     assert not await service.sql(DUE)
     del bridge.faults.before["AddConnector"]
     await service.add_key(client, label="three")
+    await watch.once()
+    assert len(await service.sql(DUE)) == 2
+
+
+async def test_where_there_are_more_runs_than_a_look_asks_about_the_next_looks_ask_about_the_others(
+    service: KeyService, client: Client, bridge: RunningBridge, watch: BridgeWatch
+) -> None:
+    for number in range(MOST_RUNS + 2):
+        key = await service.add_key(client, label=str(number))
+        await service.sql(
+            "UPDATE exchange_api_keys SET configured_instance = :run WHERE id = :id",
+            run=f"run {number:02}",
+            id=UUID(key.id),
+        )
+    there = [connector_pb2.Connector(instance_id=f"run {number:02}") for number in range(MOST_RUNS + 1)]
+    bridge.faults.answers["ListConnectors"] = bridge_pb.ListConnectorsResponse(connectors=there)
+    await watch.once()
+    assert not await service.sql(DUE)
+    await watch.once()
+    [row] = await service.sql("SELECT label FROM exchange_api_keys WHERE next_attempt_at <= now()")
+    assert row.label == str(MOST_RUNS + 1)
+    # And then about the first again.
+    del there[0]
+    bridge.faults.answers["ListConnectors"] = bridge_pb.ListConnectorsResponse(connectors=there)
     await watch.once()
     assert len(await service.sql(DUE)) == 2

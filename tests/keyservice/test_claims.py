@@ -114,6 +114,27 @@ async def test_a_push_is_claimed_for_as_long_as_it_takes(
         assert (await adding).trading_bridge_configured
 
 
+async def test_a_renewal_that_fails_as_nobody_foresaw_ends_the_service_and_not_the_renewal_alone(
+    database_url: DatabaseUrl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = asyncio.Event()
+
+    async def mistake(_claims: Claims) -> None:
+        await begun.wait()
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(claims, "EVERY", AT_ONCE)
+    monkeypatch.setattr(Claims, "renew", mistake)
+
+    async def serve() -> None:
+        async with running(database_url):
+            begun.set()
+            await asyncio.Event().wait()
+
+    with pytest.raises(ExceptionGroup, match="unhandled errors"):
+        await asyncio.wait_for(serve(), PATIENCE.total_seconds())
+
+
 SOMEBODY = Caller("somebody")
 # What makes a claim, and what the key has to be before.
 CLAIMS: dict[str, tuple[str, Callable[[KeyService, ApiKey], Awaitable[object]]]] = {

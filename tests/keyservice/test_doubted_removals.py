@@ -1,21 +1,26 @@
 """A key that is removed while a push of it is on its way stays removed, whichever run of the bridge takes the push."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from types import ModuleType
 from typing import Any, Never
 
+import grpc
 import pytest
 
 from bridgeservice.v1 import trading_bridge_pb2 as bridge_pb
 from keyservice.store import convergence as store
+from keyservice.store import revisions
 from keyservice.v1 import bridge_status_pb2 as status
+from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.api_key_pb2 import ApiKey
 from keyservice.v1.client_pb2 import Client
 from servicekit.database.url import DatabaseUrl
-from servicekit.errors import Unavailable
+from servicekit.errors import FailedPrecondition, Unavailable
 from servicekit.rpc.call import Call
-from tests.support.bridges import Fault, RunningBridge
-from tests.support.key_service import KeyService, running
+from tests.support.bridges import Fault, RunningBridge, aborts, refuses
+from tests.support.key_service import KeyService, key_request, running
 from tests.support.probe import eventually
 
 
@@ -62,20 +67,114 @@ async def test_it_is_removed_again_although_the_database_was_away_when_that_turn
 
     async def and_then_nothing_can_be_stored(request: Any, call: Call) -> None:
         await removed(request, call)
-        for statement in ("write", "doubt_removal"):
-            fails_once(monkeypatch, statement)
+        fails_once(monkeypatch, store, "write")
+        fails_once(monkeypatch, revisions, "doubt_removal")
 
     bridge.faults.before["AddConnector"] = and_then_nothing_can_be_stored
     await service.rotate_key(key)
     await is_removed_again(service, bridge, key)
 
 
-def fails_once(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+async def test_it_is_removed_again_although_what_the_exchange_allows_could_not_be_stored(
+    service: KeyService, client: Client, bridge: RunningBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await service.add_key(client, exchange="paper")
+    removed = removed_meanwhile(service, bridge, key)
+
+    async def and_then_something_cannot_be_stored(request: Any, call: Call) -> None:
+        await removed(request, call)
+        fails_once(monkeypatch, store, "keep_permissions")
+
+    bridge.faults.before["AddConnector"] = and_then_something_cannot_be_stored
+    await service.stub.RotateApiKey(pb.RotateApiKeyRequest(api_key_id=key.id, verify=True))
+    await is_removed_again(service, bridge, key)
+
+
+async def test_what_the_exchange_allows_fails_alone_where_it_cannot_be_stored(
+    service: KeyService, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails_once(monkeypatch, store, "keep_permissions")
+    request = key_request(client, exchange="paper", verify=True)
+    answer = await service.stub.AddApiKey(request)
+    assert answer.trading_bridge_configured
+    assert not answer.api_key.HasField("verify_time")
+
+
+async def test_what_a_run_has_taken_is_removed_again_also_where_its_answer_was_lost(
+    service: KeyService, client: Client, bridge: RunningBridge
+) -> None:
+    key = await service.add_key(client)
+    removed = removed_meanwhile(service, bridge, key)
+
+    async def and_then_its_answer_is_lost(request: Any, call: Call) -> None:
+        await removed(request, call)
+        bridge.faults.after["AddConnector"] = aborts(grpc.StatusCode.UNAVAILABLE)
+
+    bridge.faults.before["AddConnector"] = and_then_its_answer_is_lost
+    await service.rotate_key(key)
+    bridge.faults.clear()
+    await is_removed_again(service, bridge, key)
+
+
+async def test_a_removal_is_not_done_again_where_the_bridge_has_refused_the_push(
+    service: KeyService, client: Client, bridge: RunningBridge
+) -> None:
+    key = await service.add_key(client)
+    removed = removed_meanwhile(service, bridge, key)
+
+    async def and_then_it_refuses(request: Any, call: Call) -> None:
+        await removed(request, call)
+        await refuses(FailedPrecondition("no", reason="EXCHANGE_UNSUPPORTED"))(request, call)
+
+    bridge.faults.before["AddConnector"] = and_then_it_refuses
+    await service.rotate_key(key)
+    await service.convergence.work.end()
+    removals = [each.revision for each in bridge.faults.requests("RemoveConnector")]
+    row = await service.row(key)
+    assert (row.bridge_state, removals.count(row.revision)) == ("removed", 1)
+
+
+async def test_what_a_run_takes_while_the_removal_is_on_its_way_to_another_one_is_removed_again(
+    service: KeyService, client: Client, bridge: RunningBridge
+) -> None:
+    key = await service.add_key(client)
+    go_on = asyncio.Event()
+    deleting: list[asyncio.Task[ApiKey]] = []
+
+    async def the_first_is_at_another_run(_request: Any, _call: Call) -> None:
+        if len(bridge.faults.requests("RemoveConnector")) == 1:
+            await go_on.wait()
+            bridge.faults.answers["RemoveConnector"] = bridge_pb.RemoveConnectorResponse()
+
+    async def and_the_next_are_not(_request: Any, _call: Call) -> None:
+        bridge.faults.answers.clear()
+
+    async def is_deleted_meanwhile(_request: Any, _call: Call) -> None:
+        bridge.faults.before["RemoveConnector"] = the_first_is_at_another_run
+        bridge.faults.after["RemoveConnector"] = and_the_next_are_not
+        deleting.append(asyncio.create_task(service.delete_key(key)))
+        await eventually(
+            lambda: bool(bridge.faults.requests("RemoveConnector")), "the other run is asked to remove it"
+        )
+
+    bridge.faults.before["AddConnector"] = is_deleted_meanwhile
+    await service.rotate_key(key)
+    assert bridge.held()
+    [first] = bridge.faults.requests("RemoveConnector")
+    async with asyncio.timeout(10):
+        while (await service.row(key)).revision == first.revision:  # noqa: ASYNC110 - the database has no event
+            await asyncio.sleep(0.01)
+    go_on.set()
+    await deleting[0]
+    await is_removed_again(service, bridge, key)
+
+
+def fails_once(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> None:
     """The database is away as the store is about to send this statement."""
-    real = getattr(store, name)
+    real = getattr(module, name)
 
     async def away(*_: object, **__: object) -> Never:
-        monkeypatch.setattr(store, name, real)
+        monkeypatch.setattr(module, name, real)
         raise Unavailable("It is away.")
 
     monkeypatch.setattr(store, name, away)

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from keyservice.errands import Tried
 from keyservice.v1 import bridge_status_pb2 as status
@@ -114,3 +115,38 @@ async def test_progress_is_told_with_the_bridge_away_too(
     told = await progress(service)
     assert (told[-1].done, told[-1].configured) == (1, 0)
     assert told[-1].api_key.bridge_status.reason == status.BRIDGE_REASON_BRIDGE_UNAVAILABLE
+
+
+async def test_a_key_that_somebody_holds_just_then_is_made_due_when_he_lets_go_of_it(
+    service: KeyService, client: Client
+) -> None:
+    held = await service.add_key(client, label="held")
+    free = await service.add_key(client, label="free")
+    await service.sql(
+        "UPDATE exchange_api_keys SET bridge_state = 'pending', bridge_reason = 'bridge_timeout', attempt_count = 6,"
+        " next_attempt_at = now() + interval '1 hour', configured_at = NULL, configured_instance = NULL"
+    )
+    async with service.database.transaction() as connection:
+        await connection.execute(text("SELECT FROM exchange_api_keys WHERE label = 'held' FOR UPDATE"))
+        staying = aiter(service.stub.ReinitializeApiKeys(pb.ReinitializeApiKeysRequest(), timeout=20))
+        told = [await anext(staying), await anext(staying)]
+        assert [(each.total, each.done) for each in told] == [(2, 0), (2, 1)]
+        assert told[1].api_key.id == free.id
+    last = await anext(staying)
+    assert (last.done, last.configured, last.api_key.id) == (2, 2, held.id)
+
+
+async def test_who_goes_away_has_what_was_held_made_due_all_the_same(
+    service: KeyService, client: Client
+) -> None:
+    key = await service.add_key(client)
+    await service.sql(
+        "UPDATE exchange_api_keys SET bridge_state = 'failed', bridge_reason = 'credentials_rejected',"
+        " next_attempt_at = NULL"
+    )
+    async with service.database.transaction() as connection:
+        await connection.execute(text("SELECT FROM exchange_api_keys FOR UPDATE"))
+        call = service.stub.ReinitializeApiKeys(pb.ReinitializeApiKeysRequest())
+        assert (await anext(aiter(call))).total == 1
+        call.cancel()
+    await service.becomes(key, status.BRIDGE_STATE_CONFIGURED)

@@ -225,7 +225,7 @@ async def test_while_the_bridge_is_known_to_be_away_the_loop_sends_nothing_and_r
     bridge.faults.seen.clear()
     breaker = Breaker(pause=timedelta(0))
     for _ in range(LOOKS):
-        away = Outcome(BridgeReason.BRIDGE_UNAVAILABLE)
+        away = Outcome(BridgeReason.BRIDGE_UNAVAILABLE, asked=False)
         breaker.failed(NO_ACCOUNT, Sign.AWAY, away, timedelta(seconds=1))
     monkeypatch.setattr(service.bridge, "_breaker", breaker)
     assert breaker.refusal(NO_ACCOUNT) is None
@@ -234,7 +234,7 @@ async def test_while_the_bridge_is_known_to_be_away_the_loop_sends_nothing_and_r
     assert await loop.once() == 1
     await service.convergence.__aexit__()
     now = (await service.get_key(key)).bridge_status
-    assert (now.reason, now.attempt_count) == (status.BRIDGE_REASON_BRIDGE_UNAVAILABLE, 1)
+    assert (now.reason, now.attempt_count) == (status.BRIDGE_REASON_BRIDGE_UNAVAILABLE, 0)
     assert pushed(bridge) == []
     assert await releases(service) == before
 

@@ -8,15 +8,17 @@ from uuid import UUID
 import grpc
 import pytest
 
+from keyservice import rolling_check
 from keyservice.rolling_check import RollingCheck
 from keyservice.v1 import bridge_status_pb2 as status
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.client_pb2 import Client
 from servicekit.database.url import DatabaseUrl
-from servicekit.errors import FailedPrecondition
+from servicekit.errors import FailedPrecondition, Unavailable
 from tests.support.bridges import RunningBridge, aborts, refuses
 from tests.support.key_service import KeyService, running
 from tests.support.probe import eventually
+from tests.support.sealed import add_rows
 
 
 @pytest.fixture
@@ -90,3 +92,54 @@ async def test_what_a_key_was_before_its_new_credentials_were_refused_is_not_lef
         assert await check.round(timedelta(0)) == 0
         answer = await service.stub.ReinitializeApiKey(pb.ReinitializeApiKeyRequest(api_key_id=key.id))
         assert answer.trading_bridge_configured
+
+
+async def test_a_round_begins_anywhere_comes_by_all_and_goes_on_where_an_error_ended_it(
+    database_url: DatabaseUrl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(database_url) as service:
+        clients = sorted([UUID((await service.add_client()).id) for _ in range(5)])
+        for client_id in clients:
+            await add_rows(service.database, service.keyring, client_id, 1)
+        monkeypatch.setattr(rolling_check, "uuid4", lambda: clients[2])
+        check = RollingCheck(service.database, service.bridge, service.convergence, every=timedelta(hours=1))
+        checked: list[UUID] = []
+        failing = {clients[0]}
+
+        async def checks(client_id: UUID) -> int:
+            checked.append(client_id)
+            if client_id in failing:
+                raise Unavailable("It is away.")
+            return 1
+
+        monkeypatch.setattr(check, "check", checks)
+        with pytest.raises(Unavailable):
+            await check.round(timedelta(0))
+        assert checked == [clients[3], clients[4], clients[0]]
+        failing.clear()
+        checked.clear()
+        assert await check.round(timedelta(0)) == len(clients)
+        assert checked == [*clients[1:], clients[0]]
+
+
+async def test_no_two_starts_begin_with_the_same_account(
+    database_url: DatabaseUrl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(database_url) as service:
+        for _ in range(20):
+            client = await service.add_client()
+            await add_rows(service.database, service.keyring, UUID(client.id), 1)
+        first: set[UUID] = set()
+
+        async def begins(client_id: UUID) -> int:
+            first.add(client_id)
+            raise Unavailable("It is away.")
+
+        for _ in range(20):
+            check = RollingCheck(
+                service.database, service.bridge, service.convergence, every=timedelta(hours=1)
+            )
+            monkeypatch.setattr(check, "check", begins)
+            with pytest.raises(Unavailable):
+                await check.round(timedelta(0))
+        assert len(first) > 1

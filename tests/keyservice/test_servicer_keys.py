@@ -159,7 +159,7 @@ async def test_rotation_draws_a_revision_and_a_secret_version_and_forgets_what_w
     assert not rotated.HasField("verify_time")
     assert rotated.bridge_status.state == bridge.BRIDGE_STATE_PENDING
     assert not rotated.bridge_status.HasField("configured_time")
-    assert rotated.bridge_status.attempt_count == 1
+    assert rotated.bridge_status.attempt_count == 0
     assert rotated.key_hint == given.api_key[-4:]
     assert (rotated.connector_name, rotated.label) == (key.connector_name, key.label)
     assert await service.opened(key) == {

@@ -178,6 +178,7 @@ async def running(
             inline_wait=bridge_wait,
             bridge_timeout=timedelta(seconds=20),
         )
+        await stack.enter_async_context(background(convergence.renew_claims))
         await stack.enter_async_context(convergence)
         if loops:
             running_loops = background(

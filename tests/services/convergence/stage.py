@@ -148,12 +148,13 @@ async def until_reachable(stub: "KeyServiceAsyncStub") -> None:
 
 
 async def longest_pause(stage: Stage) -> float:
-    """How many seconds may pass until the bridge is next asked to take the key that has had the most attempts.
+    """How many seconds may pass until the next attempt at the key that has had the most of them.
 
-    The next attempt may still hear from the breaker what was the case before, which takes one more pause.
+    One that still hears from the breaker what was the case before is none: the key is due again within a second, for
+    which ``LOOKS`` has the time.
     """
     [[most]] = await stage.sql("SELECT max(attempt_count) FROM exchange_api_keys")
-    return float(min(60, 2 ** (most + 1)))
+    return float(min(60, 2**most))
 
 
 def _differences(held: Held, wanted: Held) -> Iterable[tuple[tuple[str, str], int | None, int | None]]:
