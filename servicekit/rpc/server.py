@@ -16,6 +16,7 @@ from servicekit.rpc.binding import Router, Service
 from servicekit.rpc.failures import Errors
 from servicekit.rpc.health import HEALTH, Health, health_service
 from servicekit.rpc.interceptors import Authorisation, Authorizer, Chain, Deadline, Open, RequestId
+from servicekit.rpc.messages import Messages
 from servicekit.rpc.policy import PUBLIC, Policy
 from servicekit.rpc.quota import Limits, Quota
 from servicekit.rpc.reflection import reflection_service
@@ -108,12 +109,14 @@ class Server:
         self._admission = Admission(
             options.max_concurrent_rpcs, exempt=_QUIET, public_streams=options.max_public_streams
         )
+        authorizer = authorizer or Open()
+        self._messages = Messages(authorizer)
         self.chain = Chain(
             request_id=RequestId(),
             access=Access(metrics or NoMetrics(), _QUIET),
             errors=Errors(self.draining),
             admission=self._admission,
-            authorisation=Authorisation(authorizer or Open()),
+            authorisation=Authorisation(authorizer),
             quota=Quota(options.limits, _QUIET, strangers=not options.listen.is_loopback),
             deadline=Deadline(
                 options.default_deadline.total_seconds(),
@@ -124,7 +127,7 @@ class Server:
         )
         self.chain.check()
         self._server = grpc.aio.server(
-            handlers=[Router(served, self.chain)], options=channel_arguments(options)
+            handlers=[Router(served, self.chain, self._messages)], options=channel_arguments(options)
         )
         self.port = 0
         self._stopped: asyncio.Task[None] | None = None

@@ -1,0 +1,103 @@
+"""The messages that callers send, and how long they are waited for.
+
+A caller is admitted for what his headers say, and sends his message when he likes. So the wait for it has an end,
+whatever deadline he gave himself; and where it was longer than a moment, he is admitted once more.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import grpc
+
+from servicekit.errors import DeadlineExceeded, InvalidArgument, KeybridgeError
+from servicekit.rpc.call import Call
+from servicekit.rpc.interceptors import Authorizer, admit_again
+
+_T = TypeVar("_T")
+
+# Far more than the slowest network needs from headers to a message.
+_LONGEST = timedelta(seconds=10)
+# In less than this nobody was revoked who was good when his headers came.
+_A_MOMENT = 0.1
+# After an end without a message the call itself may be over, and is cancelled so soon.
+_SETTLING = 0.05
+
+
+class Messages:
+    """Waits for them."""
+
+    def __init__(self, authorizer: Authorizer) -> None:
+        self._authorizer = authorizer
+        self._waits = Waits(_LONGEST.total_seconds())
+
+    async def only(self, call: Call) -> bytes:
+        """The message of a call that has just one."""
+        now = asyncio.get_running_loop().time
+        began = now()
+        raw: Any = await self._waits.until(call.context.read())
+        if raw is grpc.aio.EOF:
+            # Also said of a call that is over, its message being too large or its caller gone; this task is then
+            # cancelled.
+            await asyncio.sleep(_SETTLING)
+            raise InvalidArgument("The call brought no request message.", reason="MALFORMED_REQUEST")
+        if now() - began > _A_MOMENT:
+            await admit_again(self._authorizer, call)
+        return bytes(raw)
+
+
+@dataclass(slots=True, eq=False)
+class _Wait:
+    """Somebody's, who is told why it was ended."""
+
+    began: float
+    timeout: asyncio.Timeout
+    why: KeybridgeError | None = None
+
+
+class Waits:
+    """All that are under way, the longest first. They have one timer together: one each would cost a call a hundredth
+    more.
+    """
+
+    def __init__(self, longest: float) -> None:
+        self._longest = longest
+        self._under_way: dict[_Wait, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def until(self, awaited: Awaitable[_T]) -> _T:
+        """What is awaited, or the error that the wait is ended with."""
+        timeout = asyncio.timeout(None)
+        wait = _Wait(asyncio.get_running_loop().time(), timeout)
+        try:
+            async with timeout:
+                self._under_way[wait] = None
+                if self._timer is None:
+                    self._set_timer(wait)
+                return await awaited
+        except TimeoutError as error:
+            raise (wait.why or error) from None
+        finally:
+            self._under_way.pop(wait, None)
+
+    def _set_timer(self, first: _Wait) -> None:
+        self._timer = asyncio.get_running_loop().call_at(first.began + self._longest, self._end_old)
+
+    def _end_old(self) -> None:
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        for wait in list(self._under_way):
+            if wait.began + self._longest > now:
+                self._set_timer(wait)
+                return
+            self._end(wait, now)
+
+    def _end(self, wait: _Wait, now: float) -> None:
+        del self._under_way[wait]
+        wait.why = DeadlineExceeded(
+            f"The request did not come within {self._longest:g} s of its headers; the call was not begun.",
+            reason="REQUEST_NOT_SENT",
+        )
+        wait.timeout.reschedule(now)
