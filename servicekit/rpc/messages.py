@@ -1,10 +1,12 @@
 """The messages that callers send, and how long they are waited for.
 
 A caller is admitted for what his headers say, and sends his message when he likes. So the wait for it has an end,
-whatever deadline he gave himself; and where it was longer than a moment, he is admitted once more.
+whatever deadline he gave himself; and where it was longer than a moment, he is admitted once more. Of those who need
+not say who they are, few are waited for at a time, and none for long.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,7 +14,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from servicekit.errors import DeadlineExceeded, InvalidArgument, KeybridgeError
+from servicekit.errors import DeadlineExceeded, InvalidArgument, KeybridgeError, ResourceExhausted
 from servicekit.rpc.call import Call
 from servicekit.rpc.interceptors import Authorizer, admit_again
 
@@ -20,24 +22,28 @@ _T = TypeVar("_T")
 
 # Far more than the slowest network needs from headers to a message.
 _LONGEST = timedelta(seconds=10)
+_LONGEST_OF_STRANGERS = timedelta(seconds=2)
 # In less than this nobody was revoked who was good when his headers came.
 _A_MOMENT = 0.1
+_A_SECOND = timedelta(seconds=1)
 # After an end without a message the call itself may be over, and is cancelled so soon.
 _SETTLING = 0.05
 
 
 class Messages:
-    """Waits for them."""
+    """Waits for them: for so many at a time of those that anybody may send."""
 
-    def __init__(self, authorizer: Authorizer) -> None:
+    def __init__(self, authorizer: Authorizer, public: int) -> None:
         self._authorizer = authorizer
         self._waits = Waits(_LONGEST.total_seconds())
+        self._public = Waits(_LONGEST_OF_STRANGERS.total_seconds(), public)
 
     async def only(self, call: Call) -> bytes:
         """The message of a call that has just one."""
         now = asyncio.get_running_loop().time
         began = now()
-        raw: Any = await self._waits.until(call.context.read())
+        waits = self._public if call.method.policy.public else self._waits
+        raw: Any = await waits.until(call.context.read())
         if raw is grpc.aio.EOF:
             # Also said of a call that is over, its message being too large or its caller gone; this task is then
             # cancelled.
@@ -60,10 +66,14 @@ class _Wait:
 class Waits:
     """All that are under way, the longest first. They have one timer together: one each would cost a call a hundredth
     more.
+
+    With one more than ``most``, that which is the longest makes room: whoever sends his message at once is not refused
+    because of those who do not.
     """
 
-    def __init__(self, longest: float) -> None:
+    def __init__(self, longest: float, most: float = math.inf) -> None:
         self._longest = longest
+        self._most = most
         self._under_way: dict[_Wait, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -73,14 +83,26 @@ class Waits:
         wait = _Wait(asyncio.get_running_loop().time(), timeout)
         try:
             async with timeout:
-                self._under_way[wait] = None
-                if self._timer is None:
-                    self._set_timer(wait)
+                self._begin(wait)
                 return await awaited
         except TimeoutError as error:
             raise (wait.why or error) from None
         finally:
             self._under_way.pop(wait, None)
+
+    def _begin(self, wait: _Wait) -> None:
+        if len(self._under_way) >= self._most:
+            self._end(
+                next(iter(self._under_way)),
+                ResourceExhausted(
+                    f"More than {self._most} callers who do not say who they are have not sent their requests.",
+                    reason="TOO_MANY_UNSENT_REQUESTS",
+                    retry_after=_A_SECOND,
+                ),
+            )
+        self._under_way[wait] = None
+        if self._timer is None:
+            self._set_timer(wait)
 
     def _set_timer(self, first: _Wait) -> None:
         self._timer = asyncio.get_running_loop().call_at(first.began + self._longest, self._end_old)
@@ -92,12 +114,15 @@ class Waits:
             if wait.began + self._longest > now:
                 self._set_timer(wait)
                 return
-            self._end(wait, now)
+            self._end(
+                wait,
+                DeadlineExceeded(
+                    f"The request did not come within {self._longest:g} s of its headers; the call was not begun.",
+                    reason="REQUEST_NOT_SENT",
+                ),
+            )
 
-    def _end(self, wait: _Wait, now: float) -> None:
+    def _end(self, wait: _Wait, why: KeybridgeError) -> None:
         del self._under_way[wait]
-        wait.why = DeadlineExceeded(
-            f"The request did not come within {self._longest:g} s of its headers; the call was not begun.",
-            reason="REQUEST_NOT_SENT",
-        )
-        wait.timeout.reschedule(now)
+        wait.why = why
+        wait.timeout.reschedule(asyncio.get_running_loop().time())

@@ -69,7 +69,8 @@ class ServerOptions:
     max_concurrent_rpcs: int
     """Calls served at a time in this process; beyond, RESOURCE_EXHAUSTED at once. Health does not count."""
     max_public_streams: int
-    """Streams of health, and as many of reflection, that are open at a time where they are open to everybody."""
+    """Streams of health, and as many of reflection, that are open at a time where they are open to everybody; and calls
+    of those two that are waited for, whose request has not come."""
     max_concurrent_streams: int
     """Calls at a time on one connection; beyond, the client's library waits."""
     max_connections: int
@@ -110,7 +111,7 @@ class Server:
             options.max_concurrent_rpcs, exempt=_QUIET, public_streams=options.max_public_streams
         )
         authorizer = authorizer or Open()
-        self._messages = Messages(authorizer)
+        self._messages = Messages(authorizer, public=options.max_public_streams)
         self.chain = Chain(
             request_id=RequestId(),
             access=Access(metrics or NoMetrics(), _QUIET),

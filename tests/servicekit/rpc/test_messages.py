@@ -1,10 +1,12 @@
 """Messages that come late or never: how long they are waited for, and who is still admitted then."""
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from servicekit.errors import PermissionDenied
 from servicekit.rpc import messages
@@ -14,7 +16,17 @@ from servicekit.rpc.policy import Policy
 from servicekit.rpc.principal import Principal
 from servicekit.rpc.status import from_rpc_error
 from servicekit.v1 import policy_pb2
-from tests.support.probe import PROBE, Echo, Probe, ProbeStub, eventually, failure, plain_channel, serving
+from tests.support.probe import (
+    PROBE,
+    Echo,
+    Probe,
+    ProbeStub,
+    eventually,
+    failure,
+    plain_channel,
+    quick,
+    serving,
+)
 
 LONG = 100 * 3600
 
@@ -82,6 +94,22 @@ async def test_a_message_is_not_waited_for_as_long_as_its_caller_likes(
     async with serving() as server, plain_channel(server.port) as channel:
         told = from_rpc_error(await failure(begun(channel, name).read()))
     assert (told.code, told.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "REQUEST_NOT_SENT")
+
+
+async def test_a_stranger_holds_few_calls_of_health_and_keeps_nobody_from_asking_for_it() -> None:
+    options = quick(max_public_streams=3)
+    async with serving(options=options) as server, plain_channel(server.port) as channel:
+        make: Any = channel.stream_stream("/grpc.health.v1.Health/Check")
+        held = [make(timeout=LONG) for _ in range(20)]
+        told = [asyncio.create_task(failure(each.read())) for each in held]
+        await eventually(lambda: sum(each.done() for each in told) == 17, "all but three were ended")
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        for _ in range(5):
+            await health.Check(health_pb2.HealthCheckRequest())
+        reasons = Counter([from_rpc_error(await each).reason for each in told])
+        # The three were among those that made room for who asks, or came to their own end.
+        assert reasons.keys() <= {"TOO_MANY_UNSENT_REQUESTS", "REQUEST_NOT_SENT"}
+        assert reasons["TOO_MANY_UNSENT_REQUESTS"] >= 17
 
 
 async def test_each_wait_ends_at_its_own_time_and_those_that_got_what_they_waited_for_go_on() -> None:
