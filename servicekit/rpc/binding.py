@@ -28,7 +28,7 @@ from servicekit.rpc.sizes import require_bounded
 # gRPC's types speak of messages; here both sides are bytes, except for the iterator of a request stream.
 Context: TypeAlias = "ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-Body = Callable[[Any, Call], Awaitable[bytes | None]]
+Body = Callable[[Call], Awaitable[bytes | None]]
 Parse = Callable[[Any, Call], Any]
 Tenancy = Callable[[Collection[str]], Callable[[Any, Call], None] | None]
 """Makes, for a request with these fields, what refuses one that is about another tenant's things; None where none of
@@ -101,12 +101,12 @@ class Service:
         serialise = _serialiser(GetMessageClass(descriptor.output_type))
         native, many = self._native_context, descriptor.client_streaming
 
-        async def answer(raw: Any, call: Call) -> bytes:
-            request = parse(raw if many else await messages.only(call), call)
+        async def answer(call: Call) -> bytes:
+            request = parse(messages.each(call) if many else await messages.only(call), call)
             return serialise(await serve(request, call.context if native else call))
 
-        async def stream(raw: Any, call: Call) -> None:
-            request = parse(raw if many else await messages.only(call), call)
+        async def stream(call: Call) -> None:
+            request = parse(messages.each(call) if many else await messages.only(call), call)
             async with aclosing(serve(request, call.context if native else call)) as responses:
                 async for response in responses:
                     await _write(call.context, serialise(response))
@@ -142,7 +142,7 @@ def _through(chain: Chain, method: Method, body: Body) -> Callable[[Any, Context
     """The whole of a call: the chain in its order, and what it guards."""
     request_id, access, errors, admission, authorisation, quota, deadline = chain
 
-    async def handle(raw: Any, context: Context) -> bytes | None:
+    async def handle(_: Any, context: Context) -> bytes | None:
         call = Call(method, context)
         enter(call)
         async with (
@@ -154,7 +154,7 @@ def _through(chain: Chain, method: Method, body: Body) -> Callable[[Any, Context
             quota.around(call),
             deadline.around(call),
         ):
-            return await body(raw, call)
+            return await body(call)
 
     return handle
 
@@ -209,9 +209,9 @@ async def _write(context: Context, raw: bytes) -> None:
         raise CallerGone from gone
 
 
-async def _not_served(raw: Any, call: Call) -> None:  # noqa: ARG001 - a body's signature
+async def _not_served(call: Call) -> None:
     raise Unimplemented(f"{call.method.full} is not served by this build.")
 
 
-async def _not_known(raw: Any, call: Call) -> None:  # noqa: ARG001 - a body's signature
+async def _not_known(_call: Call) -> None:
     raise Unimplemented("No such method is served here.", reason="UNKNOWN_METHOD")

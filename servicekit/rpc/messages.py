@@ -2,19 +2,27 @@
 
 A caller is admitted for what his headers say, and sends his message when he likes. So the wait for it has an end,
 whatever deadline he gave himself; and where it was longer than a moment, he is admitted once more. Of those who need
-not say who they are, few are waited for at a time, and none for long.
+not say who they are, few are waited for at a time, and none for long. Once the server takes no more calls, no message
+is waited for much longer, also of a stream that could go on for ever.
 """
 
 import asyncio
 import math
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import grpc
 
-from servicekit.errors import DeadlineExceeded, InvalidArgument, KeybridgeError, ResourceExhausted
+from servicekit.errors import (
+    DeadlineExceeded,
+    InvalidArgument,
+    KeybridgeError,
+    ResourceExhausted,
+    Unavailable,
+)
+from servicekit.rpc.admission import RETRY_ELSEWHERE
 from servicekit.rpc.call import Call
 from servicekit.rpc.interceptors import Authorizer, admit_again
 
@@ -23,6 +31,8 @@ _T = TypeVar("_T")
 # Far more than the slowest network needs from headers to a message.
 _LONGEST = timedelta(seconds=10)
 _LONGEST_OF_STRANGERS = timedelta(seconds=2)
+# Enough for a message that is on the wire already.
+_LONGEST_AT_THE_END = timedelta(milliseconds=500)
 # In less than this nobody was revoked who was good when his headers came.
 _A_MOMENT = 0.1
 _A_SECOND = timedelta(seconds=1)
@@ -37,6 +47,18 @@ class Messages:
         self._authorizer = authorizer
         self._waits = Waits(_LONGEST.total_seconds())
         self._public = Waits(_LONGEST_OF_STRANGERS.total_seconds(), public)
+        self._next = Waits(math.inf)
+
+    def hurry(self) -> None:
+        """From now on wait for hardly longer than a message takes that was sent with its headers."""
+        for waits in (self._waits, self._public, self._next):
+            waits.shorten(_LONGEST_AT_THE_END.total_seconds(), _stopping)
+
+    async def each(self, call: Call) -> AsyncIterator[bytes]:
+        """The messages of a call that may have many, whenever its caller sends one."""
+        raw: Any
+        while (raw := await self._next.until(call.context.read())) is not grpc.aio.EOF:
+            yield bytes(raw)
 
     async def only(self, call: Call) -> bytes:
         """The message of a call that has just one."""
@@ -52,6 +74,21 @@ class Messages:
         if now() - began > _A_MOMENT:
             await admit_again(self._authorizer, call)
         return bytes(raw)
+
+
+def _not_sent(longest: float) -> KeybridgeError:
+    return DeadlineExceeded(
+        f"The request did not come within {longest:g} s of its headers; the call was not begun.",
+        reason="REQUEST_NOT_SENT",
+    )
+
+
+def _stopping(_longest: float) -> KeybridgeError:
+    return Unavailable(
+        "The server is shutting down and waits for no message any more. Call again to go on.",
+        reason="SHUTTING_DOWN",
+        retry_after=RETRY_ELSEWHERE,
+    )
 
 
 @dataclass(slots=True, eq=False)
@@ -73,6 +110,7 @@ class Waits:
 
     def __init__(self, longest: float, most: float = math.inf) -> None:
         self._longest = longest
+        self._over = _not_sent
         self._most = most
         self._under_way: dict[_Wait, None] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -90,6 +128,13 @@ class Waits:
         finally:
             self._under_way.pop(wait, None)
 
+    def shorten(self, longest: float, over: Callable[[float], KeybridgeError]) -> None:
+        """Give all that are under way, and those to come, so long, and say this when it is over."""
+        self._longest, self._over = longest, over
+        if self._timer is not None:
+            self._timer.cancel()
+        self._end_old()
+
     def _begin(self, wait: _Wait) -> None:
         if len(self._under_way) >= self._most:
             self._end(
@@ -101,7 +146,7 @@ class Waits:
                 ),
             )
         self._under_way[wait] = None
-        if self._timer is None:
+        if self._timer is None and self._longest < math.inf:
             self._set_timer(wait)
 
     def _set_timer(self, first: _Wait) -> None:
@@ -114,13 +159,7 @@ class Waits:
             if wait.began + self._longest > now:
                 self._set_timer(wait)
                 return
-            self._end(
-                wait,
-                DeadlineExceeded(
-                    f"The request did not come within {self._longest:g} s of its headers; the call was not begun.",
-                    reason="REQUEST_NOT_SENT",
-                ),
-            )
+            self._end(wait, self._over(self._longest))
 
     def _end(self, wait: _Wait, why: KeybridgeError) -> None:
         del self._under_way[wait]

@@ -169,6 +169,7 @@ class Server:
         self.draining.set()
         await asyncio.sleep(self._options.drain_delay.total_seconds())
         self._admission.close()
+        self._messages.hurry()
         now = asyncio.get_running_loop().time
         over = now() + self._options.shutdown_grace.total_seconds()
         with suppress(TimeoutError):

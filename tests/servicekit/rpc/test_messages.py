@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -110,6 +111,22 @@ async def test_a_stranger_holds_few_calls_of_health_and_keeps_nobody_from_asking
         # The three were among those that made room for who asks, or came to their own end.
         assert reasons.keys() <= {"TOO_MANY_UNSENT_REQUESTS", "REQUEST_NOT_SENT"}
         assert reasons["TOO_MANY_UNSENT_REQUESTS"] >= 17
+
+
+async def test_calls_whose_message_never_comes_do_not_hold_up_a_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for longest in ("_LONGEST", "_LONGEST_OF_STRANGERS"):
+        monkeypatch.setattr(messages, longest, timedelta(hours=1))
+    options = quick(shutdown_grace=timedelta(seconds=60))
+    door = Changing()
+    async with serving(options=options, authorizer=door) as server, plain_channel(server.port) as channel:
+        make: Any = channel.stream_stream("/grpc.health.v1.Health/Check")
+        held = [make(timeout=LONG), begun(channel, "WatchEcho"), begun(channel, "GetEcho")]
+        await eventually(lambda: door.asked == 3, "all were begun")
+        async with asyncio.timeout(20):
+            await server.stop()
+        assert [from_rpc_error(await failure(each.read())).reason for each in held] == ["SHUTTING_DOWN"] * 3
 
 
 async def test_each_wait_ends_at_its_own_time_and_those_that_got_what_they_waited_for_go_on() -> None:
