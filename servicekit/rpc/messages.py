@@ -110,7 +110,7 @@ class Waits:
 
     def __init__(self, longest: float, most: float = math.inf) -> None:
         self._longest = longest
-        self._over = _not_sent
+        self._over: Callable[[float], KeybridgeError] = _not_sent
         self._most = most
         self._under_way: dict[_Wait, None] = {}
         self._timer: asyncio.TimerHandle | None = None
