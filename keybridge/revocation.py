@@ -1,11 +1,13 @@
 """The file of tokens that are denied: read, and changed by one at a time."""
 
 import fcntl
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from keybridge import private_files
-from servicekit.errors import SettingsError
+from servicekit.errors import SettingsError, StartupError
 from servicekit.rpc.deny_list import DenyList
 
 
@@ -24,8 +26,22 @@ def change(file: Path, how: Callable[[DenyList], DenyList]) -> None:
     The file may be another account's, who has to be able to read it afterwards, and the services' by a link.
     """
     file = file.resolve()
-    lock = file.with_name(f".{file.name}.lock")
-    private_files.make(lock, str)
-    with lock.open() as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with _one_at_a_time(file):
         private_files.write(file, how(read(file)).text(), as_it_was=True)
+
+
+@contextmanager
+def _one_at_a_time(file: Path) -> Iterator[None]:
+    """By a lock on its folder, which whoever may change the file can open: a file beside it would be only his who was
+    the first.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise StartupError(f"The folder of {file} can't be opened: {error.strerror}.") from None
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)

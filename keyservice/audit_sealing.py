@@ -52,9 +52,10 @@ class AuditSealer:
         """How many events are put under one seal."""
         self._fence: Fence | None = None
         """A look at the record during which others were writing, so that it has to wait for them."""
-        self._looked_at = 0.0
-        self._hindrance = ""
         self._clock = clock
+        self._looked_at = self._sealed_until = clock()
+        """When the last look was, and the last one of which nothing is left to seal."""
+        self._hindrance = ""
         self._delay = Gauge(
             "keyservice_audit_seal_delay_seconds",
             "For how long events have been waiting for their seal.",
@@ -68,10 +69,12 @@ class AuditSealer:
         while True:
             try:
                 await self.once()
+                behind = self._fence is not None
             except KeybridgeError as error:
+                behind = True
                 self._hindrance = error.reason
                 _log.error("the audit record can't be sealed", reason=error.reason)
-            self._tell_of_delay()
+            self._tell_of_delay(behind=behind)
             await asyncio.sleep(self._every.total_seconds())
 
     async def once(self) -> int:
@@ -80,13 +83,15 @@ class AuditSealer:
         """
         sealed = await self._seal()
         if self._fence is None:
-            self._looked_at = self._clock()
+            now = self._clock()
             self._fence = await self._look()
+            self._looked_at = now
             sealed += await self._seal()
         return sealed
 
-    def _tell_of_delay(self) -> None:
-        delay = self._clock() - self._looked_at if self._fence else 0.0
+    def _tell_of_delay(self, *, behind: bool) -> None:
+        """A turn that failed may not even have come to look, so what is behind is so since the last complete one."""
+        delay = self._clock() - self._sealed_until if behind else 0.0
         self._delay.set(delay)
         if delay > PATIENCE * self._every.total_seconds():
             _log.error(
@@ -102,6 +107,8 @@ class AuditSealer:
             if not number:
                 break
             sealed += number
+        if self._fence is None:
+            self._sealed_until = self._looked_at
         return sealed
 
     async def _look(self) -> Fence | None:

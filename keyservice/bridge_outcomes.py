@@ -22,6 +22,7 @@ BY_REASON: Mapping[str, BridgeReason] = {
     # The bridge, and not an exchange behind it, was late: it found no time even to begin, or to say who is late.
     "DEADLINE_EXCEEDED": BridgeReason.BRIDGE_TIMEOUT,
     "DEADLINE_TOO_SHORT": BridgeReason.BRIDGE_TIMEOUT,
+    "REQUEST_NOT_SENT": BridgeReason.BRIDGE_TIMEOUT,
     # The bridge says of itself that it can't serve now; what else is UNAVAILABLE is so behind it.
     "SHUTTING_DOWN": BridgeReason.BRIDGE_UNAVAILABLE,
     "STARTING": BridgeReason.BRIDGE_UNAVAILABLE,

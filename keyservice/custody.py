@@ -84,7 +84,8 @@ class Custody:
         secrets = self._sealed(order.exchange, order.credentials, order.client_id, key_id, version=1)
         new = NewKey(key_id, order.client_id, order.exchange, order.label, order.environment, secrets)
         wanted = claim(self._keyring, caller, repetition)
-        absence = self._convergence.absence_for(order.client_id)
+        # The statement decides whether there is such a client; who may not see it takes no turn of its keys by asking.
+        absence = self._convergence.absence_for(order.client_id) if caller.may_see(order.client_id) else None
         async with self._database.autocommit(whose=caller.share) as connection:
             added = await additions.add(connection, new, caller, wanted, LEASE, releases=absence is None)
             first = await requests.first_result(connection, wanted) if wanted and not added else None

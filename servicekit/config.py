@@ -155,7 +155,8 @@ class ServiceSettings(LimitSettings):
     """How many connections to the database are kept open, per process."""
 
     db_principal_share: int = Field(5, ge=0, le=_MOST_CONNECTIONS)
-    """How many of these the changes of one principal may hold at once; more of them wait. 0 is no limit."""
+    """How many of these the changes of one principal may hold at once; more of them wait. 0 is no limit. Where
+    there are no more connections than this, it is one less than there are, so that others have one."""
 
     db_max_overflow: int = Field(0, ge=0, le=_MOST_CONNECTIONS)
     """How many more are opened under load; they close on return, which costs more than waiting does."""

@@ -32,7 +32,8 @@ class LimitSettings(BaseSettings):
 
     max_public_streams: int = Field(100, ge=1, le=_MOST)
     """How many streams of health, and as many of reflection, may be open at once, per process, to callers who do not
-    say who they are. Well below the calls that may be under way."""
+    say who they are, and how many of their calls are waited for whose request has not come. Well below the calls that
+    may be under way."""
 
     max_concurrent_streams: int = Field(32, ge=1, le=_MOST)
     """How many calls may be under way at once on one connection; with more, a client opens another one, as ours does,

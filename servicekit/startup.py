@@ -37,21 +37,26 @@ async def open_database(
     settings: ServiceSettings, metadata: MetaData, *, name: str, conflicts: Conflicts | None = None
 ) -> AsyncIterator[Database]:
     """The database, once it answers and has the schema that this release was written for."""
-    database = Database(
-        DatabaseOptions(
-            url=database_url(settings),
-            pool_size=settings.db_pool_size,
-            principal_share=settings.db_principal_share,
-            max_overflow=settings.db_max_overflow,
-            pool_timeout=settings.db_pool_timeout,
-            pool_recycle=settings.db_pool_recycle,
-            pre_ping=settings.db_pool_pre_ping,
-            statement_timeout=settings.db_statement_timeout,
-            connect_timeout=settings.db_connect_timeout,
-            application_name=name,
-        ),
-        conflicts,
+    options = DatabaseOptions(
+        url=database_url(settings),
+        pool_size=settings.db_pool_size,
+        principal_share=settings.db_principal_share,
+        max_overflow=settings.db_max_overflow,
+        pool_timeout=settings.db_pool_timeout,
+        pool_recycle=settings.db_pool_recycle,
+        pre_ping=settings.db_pool_pre_ping,
+        statement_timeout=settings.db_statement_timeout,
+        connect_timeout=settings.db_connect_timeout,
+        application_name=name,
     )
+    if options.share == options.connections or options.share < options.principal_share:
+        _log.warning(
+            "the database's connections are too few for the share of one principal",
+            connections=options.connections,
+            wanted=options.principal_share,
+            share=options.share,
+        )
+    database = Database(options, conflicts)
     try:
         await database.wait_until_reachable(settings.db_start_timeout)
         if settings.migrate_on_start and not await at_head(database):

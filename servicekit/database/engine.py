@@ -72,7 +72,7 @@ class Database:
         self.options = options
         self._conflicts = dict(conflicts or {})
         self._engine = create_engine(options)
-        self._shares = Shares(options.principal_share)
+        self._shares = Shares(options.share)
         self.reads = Reads(self._engine.sync_engine, self._conflicts)
 
     @property

@@ -47,6 +47,16 @@ class DatabaseOptions:
     application_name: str = "keybridge"
     """What pg_stat_activity shows."""
 
+    @property
+    def connections(self) -> int:
+        """As many as there can be."""
+        return self.pool_size + self.max_overflow
+
+    @property
+    def share(self) -> int:
+        """The principal's, as far as it leaves a connection to everybody else: of one alone nothing can be left."""
+        return min(self.principal_share, max(1, self.connections - 1))
+
 
 class ConnectArguments(TypedDict):
     """The keyword arguments of ``asyncpg.connect`` that we use."""

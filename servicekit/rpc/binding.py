@@ -7,7 +7,6 @@ requests is known, counted and timed like everybody else. What each method needs
 built.
 """
 
-import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import aclosing
@@ -22,19 +21,19 @@ from grpc.aio import InternalError, ServicerContext
 from servicekit.errors import Internal, InvalidArgument, StartupError, Unimplemented
 from servicekit.rpc.call import Call, CallerGone, Method, enter
 from servicekit.rpc.interceptors import Chain
+from servicekit.rpc.messages import Messages
 from servicekit.rpc.policy import PUBLIC, Policy, policies
 from servicekit.rpc.sizes import require_bounded
 
 # gRPC's types speak of messages; here both sides are bytes, except for the iterator of a request stream.
 Context: TypeAlias = "ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-Body = Callable[[Any, Call], Awaitable[bytes | None]]
+Body = Callable[[Call], Awaitable[bytes | None]]
 Parse = Callable[[Any, Call], Any]
 Tenancy = Callable[[Collection[str]], Callable[[Any, Call], None] | None]
 """Makes, for a request with these fields, what refuses one that is about another tenant's things; None where none of
 them says whose things it is about."""
 
-_SETTLING = 0.05
 _UNKNOWN = Method(service="", name="", policy=PUBLIC, unary=False, full="unknown")
 
 
@@ -64,9 +63,12 @@ class Service:
         self.methods = {each.name: _method(each, stated[each.name]) for each in descriptor.methods}
         self._refuse_strangers()
 
-    def handlers(self, chain: Chain) -> dict[str, Handler]:
+    def handlers(self, chain: Chain, messages: Messages) -> dict[str, Handler]:
         """What gRPC calls, by the full name of the method."""
-        return {self.methods[each.name].full: self._handler(each, chain) for each in self.descriptor.methods}
+        return {
+            self.methods[each.name].full: self._handler(each, chain, messages)
+            for each in self.descriptor.methods
+        }
 
     def _refuse_strangers(self) -> None:
         """A method that looks like an RPC and is in no contract is a misspelt one, never to be called."""
@@ -80,7 +82,7 @@ class Service:
                 f"{type(self._servicer).__name__} serves what {self.name} lacks: {', '.join(strangers)}."
             )
 
-    def _handler(self, descriptor: MethodDescriptor, chain: Chain) -> Handler:
+    def _handler(self, descriptor: MethodDescriptor, chain: Chain, messages: Messages) -> Handler:
         method = self.methods[descriptor.name]
         serve = getattr(self._servicer, descriptor.name, None)
         if serve is None:
@@ -89,9 +91,9 @@ class Service:
         if not expected(serve):
             kind = "an async generator" if descriptor.server_streaming else "async"
             raise StartupError(f"{type(self._servicer).__name__}.{descriptor.name} must be {kind}.")
-        return _make_handler(descriptor, _through(chain, method, self._body(descriptor, serve)))
+        return _make_handler(descriptor, _through(chain, method, self._body(descriptor, serve, messages)))
 
-    def _body(self, descriptor: MethodDescriptor, serve: Callable[..., Any]) -> Body:
+    def _body(self, descriptor: MethodDescriptor, serve: Callable[..., Any], messages: Messages) -> Body:
         refuse_foreign = self._tenancy(descriptor.input_type.fields_by_name)
         parse = _parser(GetMessageClass(descriptor.input_type), refuse_foreign)
         if descriptor.client_streaming:
@@ -99,12 +101,12 @@ class Service:
         serialise = _serialiser(GetMessageClass(descriptor.output_type))
         native, many = self._native_context, descriptor.client_streaming
 
-        async def answer(raw: Any, call: Call) -> bytes:
-            request = parse(raw if many else await _only_message(call), call)
+        async def answer(call: Call) -> bytes:
+            request = parse(messages.each(call) if many else await messages.only(call), call)
             return serialise(await serve(request, call.context if native else call))
 
-        async def stream(raw: Any, call: Call) -> None:
-            request = parse(raw if many else await _only_message(call), call)
+        async def stream(call: Call) -> None:
+            request = parse(messages.each(call) if many else await messages.only(call), call)
             async with aclosing(serve(request, call.context if native else call)) as responses:
                 async for response in responses:
                     await _write(call.context, serialise(response))
@@ -115,10 +117,10 @@ class Service:
 class Router(grpc.GenericRpcHandler):
     """Finds the handler of a method; one that no service here knows is refused like any other call."""
 
-    def __init__(self, services: Iterable[Service], chain: Chain) -> None:
+    def __init__(self, services: Iterable[Service], chain: Chain, messages: Messages) -> None:
         self._handlers: dict[str, Handler] = {}
         for service in services:
-            self._handlers.update(service.handlers(chain))
+            self._handlers.update(service.handlers(chain, messages))
         self._unknown: Handler = grpc.stream_stream_rpc_method_handler(_through(chain, _UNKNOWN, _not_known))
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
@@ -140,7 +142,7 @@ def _through(chain: Chain, method: Method, body: Body) -> Callable[[Any, Context
     """The whole of a call: the chain in its order, and what it guards."""
     request_id, access, errors, admission, authorisation, quota, deadline = chain
 
-    async def handle(raw: Any, context: Context) -> bytes | None:
+    async def handle(_: Any, context: Context) -> bytes | None:
         call = Call(method, context)
         enter(call)
         async with (
@@ -152,7 +154,7 @@ def _through(chain: Chain, method: Method, body: Body) -> Callable[[Any, Context
             quota.around(call),
             deadline.around(call),
         ):
-            return await body(raw, call)
+            return await body(call)
 
     return handle
 
@@ -162,15 +164,6 @@ def _make_handler(descriptor: MethodDescriptor, handle: Callable[..., Any]) -> H
     if descriptor.server_streaming:
         return grpc.stream_stream_rpc_method_handler(handle)
     return grpc.stream_unary_rpc_method_handler(handle)
-
-
-async def _only_message(call: Call) -> bytes:
-    raw: Any = await call.context.read()
-    if raw is grpc.aio.EOF:
-        # Also said of a call that is over, its message being too large or its caller gone; this task is then cancelled.
-        await asyncio.sleep(_SETTLING)
-        raise InvalidArgument("The call brought no request message.", reason="MALFORMED_REQUEST")
-    return bytes(raw)
 
 
 def _parser(message_class: type[Message], refuse_foreign: Callable[[Any, Call], None] | None) -> Parse:
@@ -216,9 +209,9 @@ async def _write(context: Context, raw: bytes) -> None:
         raise CallerGone from gone
 
 
-async def _not_served(raw: Any, call: Call) -> None:  # noqa: ARG001 - a body's signature
+async def _not_served(call: Call) -> None:
     raise Unimplemented(f"{call.method.full} is not served by this build.")
 
 
-async def _not_known(raw: Any, call: Call) -> None:  # noqa: ARG001 - a body's signature
+async def _not_known(_call: Call) -> None:
     raise Unimplemented("No such method is served here.", reason="UNKNOWN_METHOD")

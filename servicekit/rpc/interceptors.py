@@ -166,19 +166,22 @@ class _StillAuthorised(_Authorised):
     async def _ask(self) -> Never:
         while True:
             await asyncio.sleep(_ASK_AGAIN.total_seconds())
-            now = await self._authorizer.authorize(self._call, self._call.method.policy)
-            if now != self._call.principal:
-                # The stream was begun for what the caller might see then.
-                raise Unavailable(
-                    "What you are granted has changed since this stream began; call again to go on.",
-                    reason="GRANT_CHANGED",
-                    retry_after=RETRY_ELSEWHERE,
-                )
+            await admit_again(self._authorizer, self._call)
 
     def _end(self, asking: asyncio.Task[Never]) -> None:
         refused = not asking.cancelled() and asking.exception() is not None
         if refused and not self._over:
             self._timeout.reschedule(asyncio.get_running_loop().time())
+
+
+async def admit_again(authorizer: Authorizer, call: Call) -> None:
+    """Refuse who is not admitted any more, or for something else than what he might see when the call began."""
+    if await authorizer.authorize(call, call.method.policy) != call.principal:
+        raise Unavailable(
+            "What you are granted has changed since this call began; call again to go on.",
+            reason="GRANT_CHANGED",
+            retry_after=RETRY_ELSEWHERE,
+        )
 
 
 class Deadline:

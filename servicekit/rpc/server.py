@@ -16,6 +16,7 @@ from servicekit.rpc.binding import Router, Service
 from servicekit.rpc.failures import Errors
 from servicekit.rpc.health import HEALTH, Health, health_service
 from servicekit.rpc.interceptors import Authorisation, Authorizer, Chain, Deadline, Open, RequestId
+from servicekit.rpc.messages import Messages
 from servicekit.rpc.policy import PUBLIC, Policy
 from servicekit.rpc.quota import Limits, Quota
 from servicekit.rpc.reflection import reflection_service
@@ -68,7 +69,8 @@ class ServerOptions:
     max_concurrent_rpcs: int
     """Calls served at a time in this process; beyond, RESOURCE_EXHAUSTED at once. Health does not count."""
     max_public_streams: int
-    """Streams of health, and as many of reflection, that are open at a time where they are open to everybody."""
+    """Streams of health, and as many of reflection, that are open at a time where they are open to everybody; and calls
+    of those two that are waited for, whose request has not come."""
     max_concurrent_streams: int
     """Calls at a time on one connection; beyond, the client's library waits."""
     max_connections: int
@@ -109,12 +111,14 @@ class Server:
         self._admission = Admission(
             options.max_concurrent_rpcs, exempt=_QUIET, public_streams=options.max_public_streams
         )
+        authorizer = authorizer or Open()
+        self._messages = Messages(authorizer, public=options.max_public_streams)
         self.chain = Chain(
             request_id=RequestId(),
             access=Access(metrics or NoMetrics(), _QUIET),
             errors=self._errors,
             admission=self._admission,
-            authorisation=Authorisation(authorizer or Open()),
+            authorisation=Authorisation(authorizer),
             quota=Quota(options.limits, _QUIET, strangers=not options.listen.is_loopback),
             deadline=Deadline(
                 options.default_deadline.total_seconds(),
@@ -125,7 +129,7 @@ class Server:
         )
         self.chain.check()
         self._server = grpc.aio.server(
-            handlers=[Router(served, self.chain)], options=channel_arguments(options)
+            handlers=[Router(served, self.chain, self._messages)], options=channel_arguments(options)
         )
         self.port = 0
         self._stopped: asyncio.Task[None] | None = None
@@ -167,6 +171,7 @@ class Server:
         self._errors.drain()
         await asyncio.sleep(self._options.drain_delay.total_seconds())
         self._admission.close()
+        self._messages.hurry()
         now = asyncio.get_running_loop().time
         over = now() + self._options.shutdown_grace.total_seconds()
         with suppress(TimeoutError):

@@ -270,6 +270,32 @@ async def test_who_holds_up_the_seals_does_not_do_so_in_silence(
     assert await sealed_counts(database) == [1]
 
 
+@pytest.mark.parametrize(
+    ("failing", "reason"),
+    [
+        ("DELETE FROM audit_seals", "AUDIT_SEALS_CHANGED"),
+        ("ALTER TABLE audit_events RENAME TO elsewhere", "DATABASE_ERROR"),
+    ],
+)
+async def test_turns_that_fail_are_a_delay_too_and_are_told_as_one(
+    database: Database, keyring: Keyring, output: io.StringIO, failing: str, reason: str
+) -> None:
+    registry, every, now = CollectorRegistry(), timedelta(milliseconds=10), 100.0
+    sealing = AuditSealer(database, keyring, every=every, registry=registry, clock=lambda: now)
+    await add_events(database, 1)
+    assert await sealing.once() == 1
+    await execute(database, failing)
+    now += 1000
+    loop = asyncio.ensure_future(sealing.run())
+    try:
+        await eventually(lambda: "is not being sealed" in output.getvalue(), "the delay is told")
+    finally:
+        loop.cancel()
+    assert registry.get_sample_value("keyservice_audit_seal_delay_seconds") == 1000
+    told = next(line for line in lines(output) if "is not being sealed" in str(line["event"]))
+    assert (told["level"], told["seconds"], told["reason"]) == ("error", 1000, reason)
+
+
 async def test_the_loop_goes_on_after_the_database_was_away(
     database: Database, keyring: Keyring, output: io.StringIO
 ) -> None:

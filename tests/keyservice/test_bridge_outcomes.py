@@ -42,6 +42,7 @@ BY_OUR_REASON = [
     (errors.FailedPrecondition("", reason="NOT_SUPPORTED"), R.EXCHANGE_UNSUPPORTED),
     (errors.DeadlineExceeded("", reason="DEADLINE_EXCEEDED"), R.BRIDGE_TIMEOUT),
     (errors.DeadlineExceeded("", reason="DEADLINE_TOO_SHORT"), R.BRIDGE_TIMEOUT),
+    (errors.DeadlineExceeded("", reason="REQUEST_NOT_SENT"), R.BRIDGE_TIMEOUT),
     (errors.DeadlineExceeded("", reason="EXCHANGE_TIMEOUT"), R.EXCHANGE_UNAVAILABLE),
     (errors.Unavailable("", reason="SHUTTING_DOWN"), R.BRIDGE_UNAVAILABLE),
     (errors.Unavailable("", reason="STARTING"), R.BRIDGE_UNAVAILABLE),

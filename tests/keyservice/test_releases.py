@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import grpc
 import pytest
@@ -13,14 +13,17 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from keyservice.breaker import LOOKS, NO_ACCOUNT, PAUSE, Breaker, Sign
 from keyservice.bridge_records import Outcome
 from keyservice.convergence_loop import ConvergenceLoop
-from keyservice.enums import BridgeReason
+from keyservice.custody import ApiKeyOrder
+from keyservice.enums import BridgeReason, Environment
+from keyservice.records import Caller
 from keyservice.store.audit import RELEASE
 from keyservice.v1 import bridge_status_pb2 as status
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.api_key_pb2 import ApiKey
 from keyservice.v1.client_pb2 import Client
+from servicekit.credentials import Credentials
 from servicekit.database.url import DatabaseUrl
-from servicekit.errors import Aborted
+from servicekit.errors import Aborted, NotFound
 from servicekit.rpc.call import REQUEST_ID
 from tests.support.audit import without_audit_table
 from tests.support.bridges import RunningBridge, refuses, refuses_once
@@ -311,6 +314,23 @@ async def test_the_one_key_that_finds_out_whether_an_account_is_served_again_is_
     [event] = (await releases(service))[before:]
     assert pushed(bridge) == [event[3]]
     assert not breaker.is_away(client.account_name)
+
+
+async def test_who_may_not_see_a_client_does_not_take_the_turn_of_its_keys_to_find_that_out(
+    service: KeyService, client: Client, bridge: RunningBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    breaker = Breaker(clock=lambda: now)
+    monkeypatch.setattr(service.bridge, "_breaker", breaker)
+    trip(breaker, client)
+    now += PAUSE.total_seconds()
+    secrets = Credentials(api_key=uuid4().hex, api_secret=uuid4().hex)
+    order = ApiKeyOrder(UUID(client.id), "kraken", "", Environment.LIVE, secrets)
+    with pytest.raises(NotFound):
+        await service.custody.add(Caller("a stranger", clients=frozenset()), order, None)
+    bridge.faults.seen.clear()
+    assert (await service.stub.AddApiKey(key_request(client))).trading_bridge_configured
+    assert len(pushed(bridge)) == 1
 
 
 @pytest.mark.parametrize("method", METHODS)

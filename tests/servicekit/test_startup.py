@@ -1,6 +1,8 @@
 """The steps of a start: each from settings, each undone when a later one fails."""
 
+import asyncio
 import io
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -235,3 +237,32 @@ async def test_a_server_that_cannot_listen_frees_the_port_of_its_metrics(output:
             async with startup.serving(server_of(bad, metrics), bad, metrics):
                 pytest.fail("it serves")
     assert not accepts(port)
+
+
+@pytest.mark.parametrize(
+    ("size", "share", "told"),
+    [("5", 4, True), ("6", 5, False), ("1", 1, True)],
+    ids=["as many as the share", "one more", "nothing to share"],
+)
+async def test_a_share_that_leaves_nothing_to_others_is_made_smaller_and_that_is_said(
+    database_url: DatabaseUrl, output: io.StringIO, size: str, share: int, told: bool
+) -> None:
+    loaded = settings(DATABASE_URL=raw_url(database_url), EXAMPLE_DB_POOL_SIZE=size)
+    async with startup.open_database(loaded, MetaData(), name="x") as database:
+        assert database.options.share == share
+    said = [line for line in lines(output) if "too few for the share" in line["event"]]
+    assert [(line["level"], line["share"]) for line in said] == ([("warning", share)] if told else [])
+
+
+async def test_with_as_few_connections_as_the_share_one_principal_still_leaves_one_to_others(
+    database_url: DatabaseUrl,
+) -> None:
+    loaded = settings(DATABASE_URL=raw_url(database_url), EXAMPLE_DB_POOL_SIZE="5")
+    async with startup.open_database(loaded, MetaData(), name="x") as database, AsyncExitStack() as stack:
+        for _ in range(4):
+            await stack.enter_async_context(database.transaction(whose="greedy"))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1), database.transaction(whose="greedy"):
+                pytest.fail("he had all of them")
+        async with asyncio.timeout(10), database.transaction(whose="another") as connection:
+            assert (await connection.execute(text("SELECT 1"))).scalar_one() == 1

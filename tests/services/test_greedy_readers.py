@@ -71,6 +71,8 @@ class Greedy:
             async with asyncio.timeout(30):
                 await self.refused.wait()
             yield
+            # One who has failed asks no more, and then nobody was greedy while others were measured.
+            assert not task.done(), task.exception()
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

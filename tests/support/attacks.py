@@ -27,8 +27,10 @@ GoOn = Callable[[], bool]
 Attack = Callable[[int, str, GoOn], None]
 
 _HELD, _IDLE = 100, 2000
+_GREEDY = 10
 _BATCH = 50
 _PAUSE = 0.01
+_HEALTH = "/grpc.health.v1.Health/Check"
 # So many batches fit on one connection before its numbers of streams would run out.
 _MOST_BATCHES = 10_000
 
@@ -88,6 +90,21 @@ def rapid_resets(port: int, path: str, go_on: GoOn) -> None:
     _flood(port, go_on, b"", batch)
 
 
+def withheld_requests(port: int, _path: str, go_on: GoOn) -> None:
+    """Calls for health whose request never comes: on each of ten connections one more a hundred times a second."""
+    headers = http2.call_headers(_HEALTH)
+    with ExitStack() as stack:
+        them = [stack.enter_context(Connection(port)) for _ in range(_GREEDY)]
+        for number in range(_MOST_BATCHES):
+            if not go_on():
+                return
+            _send(them, frame(HEADERS, headers, flags=END_HEADERS, stream=2 * number + 1))
+            for each in them:
+                with suppress(OSError):
+                    each.forget_answers()
+            time.sleep(_PAUSE)
+
+
 def oversized_frames(port: int, path: str, go_on: GoOn) -> None:
     """Frames of sixteen megabytes, or so they say."""
     begun = frame(HEADERS, http2.call_headers(path), flags=END_HEADERS, stream=1)
@@ -113,6 +130,7 @@ ATTACKS: dict[str, Attack] = {
         slow_headers,
         continuation_flood,
         rapid_resets,
+        withheld_requests,
         oversized_frames,
         ping_flood,
         settings_flood,

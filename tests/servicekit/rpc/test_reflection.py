@@ -1,6 +1,8 @@
 """Reflection tells of the contracts where it is on, and is not there where it is off."""
 
+import asyncio
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -10,8 +12,9 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from servicekit.rpc.reflection import REFLECTION
+from servicekit.rpc.status import from_rpc_error
 from tests.support.malformed import malformed_requests, send
-from tests.support.probe import PROBE, plain_channel, quick, serving
+from tests.support.probe import PROBE, eventually, failure, plain_channel, quick, serving
 
 
 async def ask(channel: grpc.aio.Channel, *requests: ServerReflectionRequest) -> list[Any]:
@@ -60,3 +63,16 @@ async def test_malformed_questions_are_never_our_fault(requests: Iterator[Any]) 
 
     allowed = {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED}
     assert codes <= allowed
+
+
+async def test_an_idle_stream_does_not_hold_up_a_stop() -> None:
+    options = quick(reflection=True, shutdown_grace=timedelta(seconds=60))
+    async with serving(options=options) as server, plain_channel(server.port) as channel:
+        stub: Any = ServerReflectionStub(channel)
+        idle = stub.ServerReflectionInfo()
+        admission: Any = server.chain.admission
+        await eventually(lambda: admission.serving == 1, "the stream was open")
+        async with asyncio.timeout(20):
+            await server.stop()
+        told = from_rpc_error(await failure(idle.read()))
+        assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
