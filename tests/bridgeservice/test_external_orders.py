@@ -14,10 +14,11 @@ from bridgeservice.enums import OrderSide, OrderState, OrderType
 from bridgeservice.exchanges.orders import Ticket
 from bridgeservice.store import risk
 from bridgeservice.v1 import trading_bridge_pb2 as pb
+from bridgeservice.v1.order_pb2 import Order
 from servicekit.database.engine import Connection, Database
 from tests.support.comparing import Comparing, compared
 from tests.support.fake_exchanges import spot
-from tests.support.trading import state
+from tests.support.trading import LONG_AFTER, Trader, state, unknown
 
 ELSEWHERE = Ticket("BTC/USDT", OrderSide.SELL, OrderType.LIMIT, "2", "150", client_order_id="not-ours")
 
@@ -132,6 +133,45 @@ async def test_a_client_order_id_that_others_use_again_is_another_order(used: Co
     second = used.trader.book.add(ELSEWHERE)
     await used.compare()
     assert {each.exchange_order_id for each in await used.external()} == {first.id, second.id}
+
+
+@pytest.mark.parametrize("asked_by_client_id", [True, False], ids=["not placed", "never seen"])
+async def test_one_of_ours_that_turns_up_after_all_is_that_order_and_no_strangers(
+    used: Comparing, *, asked_by_client_id: bool
+) -> None:
+    trader = used.trader
+    trader.book.tells_by_client_id = asked_by_client_id
+    order = await given_up(trader)
+    assert (state(order), order.reason) == (
+        ("REJECTED", "NOT_PLACED") if asked_by_client_id else ("CANCELED", "NEVER_SEEN")
+    )
+    [made] = [each for each in trader.book.open if each.client_order_id == order.client_order_id]
+    trader.book.fill_some(made.id, "0.2")
+    await used.compare()
+    now = await trader.get(order)
+    assert (state(now), now.reason, now.exchange_order_id, now.filled) == ("OPEN", "", made.id, "0.2")
+    assert await used.external() == []
+
+
+async def test_one_of_ours_that_turns_up_under_a_kill_switch_is_cancelled(used: Comparing) -> None:
+    trader = used.trader
+    order = await given_up(trader)
+    request = pb.EngageKillSwitchRequest(account_name=trader.account, cancel_open_orders=True)
+    await trader.bridge.stub.EngageKillSwitch(request)
+    assert [each.client_order_id for each in trader.book.open] == [order.client_order_id]
+    await used.compare()
+    assert state(await trader.look(order)) == "CANCELED"
+    assert trader.book.open == []
+
+
+async def given_up(trader: Trader) -> Order:
+    """An order that is on the book, and that the exchange did not know for as long as it was asked."""
+    order = await unknown(trader)
+    there, trader.book.placed = trader.book.placed, {}
+    for _ in range(3):
+        order = await trader.look(order, after=LONG_AFTER)
+    trader.book.placed = there
+    return order
 
 
 async def test_orders_with_one_id_on_two_markets_are_two(used: Comparing) -> None:
