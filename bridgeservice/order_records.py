@@ -151,6 +151,8 @@ class Outcome:
     """When the exchange should be asked about it next, if it still has to be."""
     missed: bool = False
     """The exchange was asked, and did not know it."""
+    not_before: datetime | None = None
+    """From when on that counts, by the database's clock."""
     exchange_order_id: str | None = None
     filled: Decimal | None = None
     average_price: Decimal | None = None

@@ -7,7 +7,7 @@ an order that was placed meanwhile is known.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from bridgeservice.enums import OrderState
@@ -145,9 +145,10 @@ class Reconciliation:
         answer = await asked(self._sessions, connector, order.reference)
         if answer is not None:
             await self._journal.write(order, told(answer))
-        elif sure and datetime.now(UTC) - order.updated_at > _TOO_YOUNG:
+        elif sure:
             # Acknowledged, and now neither listed nor known: it is not on the book, whatever was filled.
-            await self._journal.write(order, Outcome(OrderState.CANCELED))
+            over = Outcome(OrderState.CANCELED, not_before=order.updated_at + _TOO_YOUNG)
+            await self._journal.write(order, over)
 
     async def _learn_of_unknown(self, due: Due, connector: Connector) -> None:
         """Orders that were made and filled elsewhere between two comparisons are known by their trades only."""

@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
+    DateTime,
     Integer,
     Interval,
     Numeric,
@@ -31,6 +32,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB, insert
@@ -179,6 +181,7 @@ async def write(connection: AsyncConnection, order_id: UUID, outcome: Outcome) -
         "why": outcome.reason,
         "pause": outcome.again_in,
         "missed": int(outcome.missed),
+        "not_before": outcome.not_before,
         "told_id": outcome.exchange_order_id,
         "told_filled": outcome.filled,
         "told_price": outcome.average_price,
@@ -237,6 +240,7 @@ def _writing() -> Update:
                 _table.state == any_(bindparam("before", type_=ARRAY(Text))),
                 and_(NOT_FOUND, bindparam("told_id", type_=Text).is_not(None)),
             ),
+            func.coalesce(bindparam("not_before", type_=DateTime(timezone=True)) <= CLOCK, true()),
         )
         .values(
             state=cast(to_state, _table.state.type),
