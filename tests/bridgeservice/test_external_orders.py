@@ -93,8 +93,9 @@ async def test_one_that_is_being_recorded_when_a_kill_switch_is_engaged_is_cance
         none_yet = await cancels(connection, account_id, connector_name)
         asked = asyncio.ensure_future(trader.bridge.stub.EngageKillSwitch(request))
         engaging.append(asked)
-        while not asked.done() and not await waits_for_a_lock(  # noqa: ASYNC110 - it happens inside PostgreSQL
-            trader.database
+        ours = await connection.scalar(text("SELECT pg_backend_pid()"))
+        while not asked.done() and not await is_waited_for(  # noqa: ASYNC110 - it happens inside PostgreSQL
+            trader.database, ours
         ):
             await asyncio.sleep(0.01)
         return none_yet
@@ -105,12 +106,11 @@ async def test_one_that_is_being_recorded_when_a_kill_switch_is_engaged_is_cance
     assert trader.book.placed[made.id].state is OrderState.CANCELED
 
 
-async def waits_for_a_lock(database: Database) -> bool:
-    statement = (
-        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
+async def is_waited_for(database: Database, backend: int) -> bool:
+    """Whether anybody waits for a lock that this one has."""
+    statement = text("SELECT pid FROM pg_stat_activity WHERE :backend = ANY (pg_blocking_pids(pid))")
     async with database.autocommit() as connection:
-        return (await connection.execute(text(statement))).first() is not None
+        return (await connection.execute(statement, {"backend": backend})).first() is not None
 
 
 async def test_one_of_which_the_exchange_does_not_say_how_it_stands_is_recorded_and_asked_about(
