@@ -1,14 +1,18 @@
 """The dead man's switch: exchanges that have one cancel a connector's orders when this bridge falls silent.
 
 It is armed anew, long before it would go off, for each connector with open orders; and disarmed when none is left.
+That takes turns of orders: only two wait at an exchange at once, so that nobody's order waits for long.
 """
 
 import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Never
+from time import monotonic
+from typing import Final, Never, TypeAlias
 
 from bridgeservice.accounts import Accounts
-from bridgeservice.exchanges.exchange import NOT_SUPPORTED
+from bridgeservice.exchanges.exchange import NOT_SUPPORTED, Environment
 from bridgeservice.precedence import go_first
 from bridgeservice.records import Connector, Place
 from bridgeservice.sessions import Sessions
@@ -17,8 +21,11 @@ from servicekit import logs
 from servicekit.database.engine import Database
 from servicekit.errors import KeybridgeError, NotFound
 
-_AT_ONCE = 16
-_NEVER = timedelta(0)
+_Setting: TypeAlias = tuple[Connector, timedelta]
+
+_AT_ONCE: Final = 2
+"""Of one exchange's connectors."""
+_NEVER: Final = timedelta(0)
 
 _log = logs.get(__name__)
 
@@ -35,43 +42,65 @@ class DeadMan:
         self._after = after
         # Twice may fail before it goes off.
         self._pause = after / 3
-        self._armed: set[Place] = set()
+        self._armed: dict[Place, float] = {}
+        """When they last were, on the monotonic clock."""
         self._without: set[str] = set()
-        self._turn = asyncio.Semaphore(_AT_ONCE)
 
     async def run(self) -> Never:
         """Until cancelled."""
         while True:
+            began = monotonic()
             try:
                 await self.once()
             except KeybridgeError as error:
                 _log.warning("which connectors have open orders is not known now", reason=error.reason)
-            await asyncio.sleep(self._pause.total_seconds())
+            await asyncio.sleep(began + self._pause.total_seconds() - monotonic())
 
     async def once(self) -> None:
         """Arm where something is open, and disarm where nothing is any more."""
         trading = set(await store.connectors_with_open_orders(self._database.reads))
-        await asyncio.gather(
-            *(self._set(place, self._after) for place in trading),
-            *(self._set(place, _NEVER) for place in self._armed - trading),
-        )
+        settings: defaultdict[tuple[str, Environment], list[_Setting]] = defaultdict(list)
+        # The one that was armed longest ago comes first: where there are too many, each misses as seldom as the others.
+        for place in sorted(trading | self._armed.keys(), key=lambda place: self._armed.get(place, 0)):
+            connector = self._held(*place)
+            if connector is None or connector.exchange in self._without:
+                self._armed.pop(place, None)
+            else:
+                after = self._after if place in trading else _NEVER
+                settings[connector.exchange, connector.environment].append((connector, after))
+        await asyncio.gather(*(self._set_all(exchange, each) for (exchange, _), each in settings.items()))
 
-    async def _set(self, place: Place, after: timedelta) -> None:
-        connector = self._held(*place)
-        if connector is None or connector.exchange in self._without:
-            self._armed.discard(place)
+    async def _set_all(self, exchange: str, settings: Sequence[_Setting]) -> None:
+        """Of one exchange; says so if there is not the time for so many."""
+        began = monotonic()
+        places = asyncio.Semaphore(_AT_ONCE)
+
+        async def set_one(connector: Connector, after: timedelta) -> None:
+            async with places:
+                await self._set(connector, after)
+
+        await asyncio.gather(*(set_one(*each) for each in settings))
+        if monotonic() - began > self._pause.total_seconds():
+            _log.warning(
+                "dead man's switches can't be armed in time for so many connectors",
+                exchange=exchange,
+                connectors=len(settings),
+            )
+
+    async def _set(self, connector: Connector, after: timedelta) -> None:
+        if connector.exchange in self._without:  # as another one of this round was told
             return
         go_first()
         try:
-            async with self._turn, self._sessions.of(connector) as session:
+            async with self._sessions.of(connector) as session:
                 await session.cancel_all_after(after)
         except KeybridgeError as error:
             self._failed(connector, error)
             return
         if after:
-            self._armed.add(place)
+            self._armed[connector.place] = monotonic()
         else:
-            self._armed.discard(place)
+            self._armed.pop(connector.place, None)
 
     def _held(self, account_name: str, connector_name: str) -> Connector | None:
         try:

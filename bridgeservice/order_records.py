@@ -21,6 +21,8 @@ NOT_PLACED: Final = "NOT_PLACED"
 """The exchange does not know it, and had time enough to."""
 NEVER_SEEN: Final = "NEVER_SEEN"
 """It is neither on the book nor was it filled. Whether it ever was placed the exchange can't be asked."""
+GIVEN_UP: Final = (NOT_PLACED, NEVER_SEEN)
+"""With one of these an order has ended by our own judgement, and is open after all if the exchange ever shows it."""
 AMBIGUOUS: Final = "AMBIGUOUS"
 """The exchange has orders or fills of which each may be this one's."""
 
@@ -149,6 +151,8 @@ class Outcome:
     """When the exchange should be asked about it next, if it still has to be."""
     missed: bool = False
     """The exchange was asked, and did not know it."""
+    not_before: datetime | None = None
+    """From when on that counts, by the database's clock."""
     exchange_order_id: str | None = None
     filled: Decimal | None = None
     average_price: Decimal | None = None

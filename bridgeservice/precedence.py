@@ -34,11 +34,11 @@ def standing(connector: int | None) -> Standing:
     """That of what this task asks, by one connector or by none.
 
     Whoever makes the call that it is a part of is who asks; but where that is KeyService, or somebody who did not have
-    to say who he is, it is the connector.
+    to say who he is, it is the connector. So it is where nobody called, and the bridge looks after orders by itself.
     """
     call = current_call()
-    if call is None:
-        return Standing(is_order=_first.get())
-    if call.principal is None or call.principal.speaks_for_all:
+    if call is None and not _first.get():
+        return Standing()
+    if call is None or call.principal is None or call.principal.speaks_for_all:
         return Standing(f"connector {connector}", _first.get())
     return Standing(f"principal {call.principal.name}", _first.get())

@@ -7,7 +7,7 @@ an order that was placed meanwhile is known.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from bridgeservice.enums import OrderState
@@ -15,12 +15,13 @@ from bridgeservice.exchanges.exchange import NOT_SUPPORTED
 from bridgeservice.exchanges.orders import ExchangeOrder
 from bridgeservice.history_reading import ALL, HistoryReading
 from bridgeservice.journal import Journal
-from bridgeservice.order_records import Filter, Order, Outcome, told
+from bridgeservice.order_records import GIVEN_UP, Filter, Order, Outcome, told
 from bridgeservice.records import Connector
 from bridgeservice.search import asked
 from bridgeservice.sessions import Sessions
 from bridgeservice.store import accounts, risk
 from bridgeservice.store import external_orders as store
+from bridgeservice.store import order_claims as claims
 from bridgeservice.store.reconciliations import Due
 from servicekit import logs
 from servicekit.database.engine import Database
@@ -99,8 +100,10 @@ class Reconciliation:
             order = known.get((each.symbol, each.id))
             if order is None:
                 strangers.append(each)
-            elif not order.ended and _says_more(each, order):
+            elif (is_back := order.reason in GIVEN_UP) or (not order.ended and _says_more(each, order)):
                 await self._journal.write(order, told(each))
+                if is_back:
+                    await self._end_unwanted(due)
             else:
                 seen.append(order.id)
         if seen:
@@ -125,6 +128,13 @@ class Reconciliation:
                 if await store.add(connection, due, connector, each, unwanted=unwanted):
                     _log.info("found an order that was made elsewhere", exchange=connector.exchange)
 
+    async def _end_unwanted(self, due: Due) -> None:
+        """What has turned up after a kill switch that leaves nothing open is to go, too."""
+        async with self._database.transaction() as connection:
+            await accounts.hold(connection, due.account_name)
+            if await risk.cancels(connection, due.account_id, due.connector_name):
+                await claims.request_cancels(connection, due.account_id, due.connector_name)
+
     async def _look_up(self, order: Order, connector: Connector, *, sure: bool) -> None:
         """What became of an order that the exchange does not list any more, beyond what its trades have told.
 
@@ -135,9 +145,10 @@ class Reconciliation:
         answer = await asked(self._sessions, connector, order.reference)
         if answer is not None:
             await self._journal.write(order, told(answer))
-        elif sure and datetime.now(UTC) - order.updated_at > _TOO_YOUNG:
+        elif sure:
             # Acknowledged, and now neither listed nor known: it is not on the book, whatever was filled.
-            await self._journal.write(order, Outcome(OrderState.CANCELED))
+            over = Outcome(OrderState.CANCELED, not_before=order.updated_at + _TOO_YOUNG)
+            await self._journal.write(order, over)
 
     async def _learn_of_unknown(self, due: Due, connector: Connector) -> None:
         """Orders that were made and filled elsewhere between two comparisons are known by their trades only."""

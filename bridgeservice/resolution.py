@@ -20,7 +20,6 @@ from bridgeservice.sessions import Sessions
 from servicekit.errors import (
     DeadlineExceeded,
     FailedPrecondition,
-    InvalidArgument,
     KeybridgeError,
     NotFound,
     ResourceExhausted,
@@ -133,15 +132,10 @@ class Resolution:
             and now.state is OrderState.OPEN
             and (answer is None or not _says_over(refused))
         ):
-            if _says_never(refused):
+            if refused.reason == NOT_SUPPORTED:  # at any time and by whatever credentials
                 await self._journal.leave_open(order)
             raise refused
         return now
-
-
-def _says_never(error: KeybridgeError) -> bool:
-    """Whether it would be no use to ask for the end once more, by whatever credentials and at whatever time."""
-    return isinstance(error, InvalidArgument) or error.reason == NOT_SUPPORTED
 
 
 def _says_over(error: KeybridgeError) -> bool:

@@ -93,7 +93,7 @@ class BridgeServiceSettings(ServiceSettings):
 
     dead_man_switch: PositiveDuration | None = Field(None, ge=timedelta(seconds=10), le=_AN_HOUR)
     """After which time without a sign of this bridge an exchange that offers it is to cancel a connector's open orders;
-    never when it is not set."""
+    never when it is not set. It has to be long where many connectors trade at one exchange: the log warns."""
 
     order_params: StringList = ()
     """What callers may say of an order beyond the contract, by ccxt's names; anything else is refused."""

@@ -10,6 +10,7 @@ import logging
 import re
 import socket
 from collections.abc import Mapping
+from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
@@ -89,6 +90,9 @@ class Guarded(ccxt.Exchange):  # type: ignore[misc]  # ccxt ships no types
     line: Line
     reporter: int | None = None
     """Who meets a failure, where a connector's own account may be why; None for what is public."""
+    in_order: asyncio.Lock | None = None
+    """Held from signing to the answer, where requests are refused that arrive in another order than they were signed
+    in; None elsewhere, and for what is public."""
 
     on_json_response = staticmethod(exact_json)
 
@@ -110,7 +114,29 @@ class Guarded(ccxt.Exchange):  # type: ignore[misc]  # ccxt ships no types
     async def throttle(self, cost: float | None = None) -> None:
         self.line.breaker.refuse()
         await self.line.throttle.turn(1.0 if cost is None else float(cost), lambda: standing(self.reporter))
-        self.line.breaker.admit()  # only now, as a trial that waits for its turn may be given up before it is one
+
+    @property
+    def counts_nonces(self) -> bool:
+        """Whether a request's signature holds a number that has to be larger than that of the request before.
+
+        ccxt has one counter for all such exchanges, and tells by nothing else which they are. Those that use it
+        elsewhere than in signing (hyperliquid, derive, hibachi) want it to be new, and not to grow.
+        """
+        return ccxt.Exchange.incrementing_nonce.__name__ in super().sign.__code__.co_names
+
+    async def fetch2(
+        self,
+        path: str,
+        api: object = "public",
+        method: str = "GET",
+        params: Mapping[str, object] = {},
+        config: Mapping[str, object] = {},
+    ) -> Any:
+        await self.throttle(self.calculate_rate_limiter_cost(api, method, path, params, config))
+        async with self.in_order or nullcontext():
+            # Only now, as a trial that waits for its turn may be given up before it is one.
+            self.line.breaker.admit()
+            return await super().fetch2(path, api, method, params, config)
 
     async def load_markets(self, reload: bool = False, params: Mapping[str, object] = {}) -> Any:
         """Return what is there without a task of its own, which ccxt makes each time."""

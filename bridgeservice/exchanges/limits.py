@@ -50,11 +50,14 @@ class Throttle:
         self._wake: asyncio.TimerHandle | None = None
 
     async def turn(self, cost: float = 1.0, standing: Callable[[], Standing] = Standing) -> None:
-        """Wait for a turn; refuse at once if it would come when nobody waits any more, or in a cool-down.
+        """Wait for a turn; refuse at once if it would come when nobody waits any more, or in a cool-down. What costs
+        nothing takes none, and waits for nobody.
 
         ``standing`` is asked again for each who comes to wait for the same, so that nobody waits in another's place.
         """
         self._refuse_while_cooling()
+        if not cost:
+            return
         wait = self._wait_of(standing())
         if wait > self._longest_wait():
             raise self._refusal("has more requests waiting for it than its rate limit lets through", wait)

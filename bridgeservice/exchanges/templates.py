@@ -92,7 +92,7 @@ def make(exchange_id: str, environment: Environment, options: Options) -> Any:
     template = _class(exchange_id)(
         {
             "number": str,
-            "enableRateLimit": True,  # ``Guarded.throttle`` is asked for each request
+            "enableRateLimit": False,  # ``Guarded.fetch2`` waits for the turn of each request itself
             "enableLastHttpResponse": False,
             "enableLastResponseHeaders": False,
             "logger": SILENT,
@@ -188,6 +188,8 @@ def connect(template: Any, credentials: Credentials | None = None) -> Any:
     if credentials is not None:
         attributes.update(_named_for_ccxt(credentials))
         connector.reporter = id(connector)
+        if template.counts_nonces:
+            connector.in_order = asyncio.Lock()
     return connector
 
 

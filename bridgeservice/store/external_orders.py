@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import and_, func, select, tuple_
+from sqlalchemy import and_, func, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,7 +16,7 @@ from bridgeservice.exchanges.orders import ExchangeOrder, Reference
 from bridgeservice.order_records import NOT_ENDED, UNSETTLED, Order
 from bridgeservice.records import Connector
 from bridgeservice.store import trades
-from bridgeservice.store.orders import CLOCK, COLUMNS, OPEN, record
+from bridgeservice.store.orders import CLOCK, COLUMNS, NOT_FOUND, OPEN, record
 from bridgeservice.store.reconciliations import Due
 from servicekit.database.reads import Executor
 
@@ -48,10 +48,12 @@ async def known(
         if each.client_order_id and (each.symbol, each.id) not in found
     }
     if ours:
-        # Once an order has ended or its own id is known, others may use its client order id anew.
-        unsettled = statement.where(OPEN, _orders.exchange_order_id.is_(None))
+        # Once its own id is known, or an order has ended otherwise than by never being found, others may use its client
+        # order id anew.
+        unsettled = statement.where(or_(OPEN, NOT_FOUND), _orders.exchange_order_id.is_(None))
+        on_markets = _orders.symbol.in_({symbol for symbol, _ in ours})
         by_client_id = tuple_(_orders.symbol, _orders.client_order_id).in_(list(ours))
-        for row in await executor.execute(unsettled.where(by_client_id)):
+        for row in await executor.execute(unsettled.where(on_markets, by_client_id)):
             order = record(row)
             found[order.symbol, ours[order.symbol, order.client_order_id or ""]] = order
     return found

@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
+    DateTime,
     Integer,
     Interval,
     Numeric,
@@ -31,6 +32,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB, insert
@@ -40,7 +42,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from bridgeservice import models
 from bridgeservice.enums import OrderState, OrderType, TimeInForce
-from bridgeservice.order_records import NOT_ENDED, UNSETTLED, Draft, Filter, Order, Outcome
+from bridgeservice.order_records import GIVEN_UP, NOT_ENDED, UNSETTLED, Draft, Filter, Order, Outcome
 from bridgeservice.records import Place
 from bridgeservice.rules import Ruling
 from servicekit.database.pages import Within, fetch_page
@@ -54,6 +56,8 @@ CLOCK: Final = func.clock_timestamp()
 OPEN: Final = _table.state.in_(
     [literal(state, _table.state.type, literal_execute=True) for state in NOT_ENDED]
 )
+NOT_FOUND: Final = and_(_table.reason.in_(GIVEN_UP), _table.exchange_order_id.is_(None))
+"""Ended, as far as we know."""
 # The row's own account, also where a row is what an INSERT returns: there SQLAlchemy would join the table once more.
 _OWN: ColumnElement[UUID] = literal_column("bridge.orders.account_id", Uuid())
 NAME: Final = select(_accounts.account_name).where(_accounts.id == _OWN).scalar_subquery()
@@ -167,7 +171,9 @@ async def connectors_with_open_orders(executor: Executor) -> list[Place]:
 
 
 async def write(connection: AsyncConnection, order_id: UUID, outcome: Outcome) -> Order | None:
-    """The order with what was learnt of it; None where more is known by now."""
+    """The order with what was learnt of it; None where more is known by now. One that was given up is there after all
+    where the exchange tells its own id of it.
+    """
     values = {
         "order_id": order_id,
         "before": [state.value for state in outcome.instead_of],
@@ -175,6 +181,7 @@ async def write(connection: AsyncConnection, order_id: UUID, outcome: Outcome) -
         "why": outcome.reason,
         "pause": outcome.again_in,
         "missed": int(outcome.missed),
+        "not_before": outcome.not_before,
         "told_id": outcome.exchange_order_id,
         "told_filled": outcome.filled,
         "told_price": outcome.average_price,
@@ -229,7 +236,11 @@ def _writing() -> Update:
         update(_table)
         .where(
             _table.id == bindparam("order_id", type_=Uuid),
-            _table.state == any_(bindparam("before", type_=ARRAY(Text))),
+            or_(
+                _table.state == any_(bindparam("before", type_=ARRAY(Text))),
+                and_(NOT_FOUND, bindparam("told_id", type_=Text).is_not(None)),
+            ),
+            func.coalesce(bindparam("not_before", type_=DateTime(timezone=True)) <= CLOCK, true()),
         )
         .values(
             state=cast(to_state, _table.state.type),

@@ -9,7 +9,7 @@ import pytest
 from bridgeservice.store import orders as order_store
 from bridgeservice.v1 import trading_bridge_pb2 as pb
 from bridgeservice.v1.order_pb2 import TIME_IN_FORCE_IOC, Order
-from servicekit.errors import FailedPrecondition, Internal
+from servicekit.errors import FailedPrecondition, Internal, InvalidArgument, KeybridgeError
 from tests.support.bridge_service import connector_request
 from tests.support.fake_orders import Fault
 from tests.support.key_service import refusal, violations
@@ -85,14 +85,23 @@ class TestOne:
         row = await trader.row(order)
         assert (row["state"], row["next_check_at"], row["cancel_requested_at"]) == ("open", None, None)
 
-    @pytest.mark.parametrize("reason", ["CREDENTIALS_REJECTED", "EXCHANGE_ERROR"])
+    @pytest.mark.parametrize(
+        "refused_for",
+        [
+            FailedPrecondition("Not with these.", reason="CREDENTIALS_REJECTED"),
+            FailedPrecondition("Not now.", reason="EXCHANGE_ERROR"),
+            InvalidArgument("It does not know this market now.", reason="UNKNOWN_SYMBOL"),
+            InvalidArgument("It does not read this now.", reason="BAD_REQUEST"),
+        ],
+        ids=lambda error: error.reason,
+    )
     async def test_one_that_the_exchange_will_not_end_now_is_ended_when_it_will(
-        self, trader: Trader, reason: str
+        self, trader: Trader, refused_for: KeybridgeError
     ) -> None:
         order = await trader.place()
-        trader.book.refusal = FailedPrecondition("Not with these, or not now.", reason=reason)
+        trader.book.refusal = refused_for
         trader.book.fail("cancel", *[Fault.REFUSE] * 2)
-        assert await refused(trader, order) == (grpc.StatusCode.FAILED_PRECONDITION, reason)
+        assert (await refused(trader, order))[1] == refused_for.reason
         assert (await trader.row(order))["next_check_at"] is not None
         assert state(await trader.look(order)) == "OPEN"
         assert state(await trader.look(order)) == "CANCELED"

@@ -1,13 +1,23 @@
 """The dead man's switch: armed while something is open, and where the exchange has one."""
 
+import asyncio
+import io
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
+from unittest import mock
+from uuid import uuid4
 
 import pytest
 
 from bridgeservice.dead_man import DeadMan
 from servicekit.database.engine import Database
+from servicekit.errors import Unavailable
+from tests.support.bridge_service import connector_request
+from tests.support.fake_exchanges import FakeSession
 from tests.support.fake_orders import Fault
+from tests.support.logged import lines
+from tests.support.probe import eventually
 from tests.support.trading import Trader, trading
 
 AFTER, NEVER = timedelta(seconds=60), timedelta(0)
@@ -37,6 +47,58 @@ async def test_it_is_armed_anew_while_an_order_is_open_and_disarmed_after(
     await dead_man.once()
     await dead_man.once()
     assert trader.book.armed == [AFTER, AFTER, NEVER]
+
+
+async def another(trader: Trader) -> Trader:
+    """Another one on the same bridge, who has something open."""
+    other = replace(trader, account=f"client_{uuid4()}")
+    await trader.bridge.stub.AddConnector(connector_request(trader.connector, account_name=other.account))
+    await other.place()
+    return other
+
+
+async def test_of_an_exchange_few_are_armed_at_once_so_that_orders_do_not_wait_for_many(
+    trader: Trader, dead_man: DeadMan
+) -> None:
+    for _ in range(5):
+        await another(trader)
+    trader.book.fail("cancel_all_after", *[Fault.HANG] * 5)
+    arming = asyncio.create_task(dead_man.once())
+    await eventually(lambda: trader.book.asked.count("cancel_all_after") == 2, "two are being armed")
+    await another(trader)  # while the exchange does other things
+    assert trader.book.asked.count("cancel_all_after") == 2
+    trader.book.gate.set()
+    await arming
+    assert trader.book.armed == [AFTER] * 5
+
+
+async def test_who_was_left_out_is_the_first_the_next_time(trader: Trader, dead_man: DeadMan) -> None:
+    asked: list[str] = []
+
+    async def fail_for_the_third(session: FakeSession, _: timedelta) -> None:
+        asked.append(session.owner.account_name)
+        if len(asked) == 3:
+            raise Unavailable("It cannot be reached now.", reason="EXCHANGE_UNAVAILABLE")
+
+    for _ in range(3):
+        await another(trader)
+    with mock.patch.object(FakeSession, "cancel_all_after", fail_for_the_third):
+        await dead_man.once()
+        await dead_man.once()
+    assert asked[3] == asked[2]
+    assert len(set(asked)) == 3
+
+
+async def test_that_there_are_too_many_to_be_armed_in_time_is_in_the_log(
+    trader: Trader, output: io.StringIO
+) -> None:
+    await trader.place()
+    hasty = DeadMan(
+        trader.database, trader.bridge.accounts, trader.bridge.sessions, after=timedelta(microseconds=3)
+    )
+    await hasty.once()
+    [warning] = [line for line in lines(output) if line["event"].startswith("dead man's switches can't")]
+    assert (warning["level"], warning["exchange"], warning["connectors"]) == ("warning", trader.connector, 1)
 
 
 async def test_an_exchange_without_one_is_asked_once(trader: Trader, dead_man: DeadMan) -> None:

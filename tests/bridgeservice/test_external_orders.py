@@ -14,10 +14,11 @@ from bridgeservice.enums import OrderSide, OrderState, OrderType
 from bridgeservice.exchanges.orders import Ticket
 from bridgeservice.store import risk
 from bridgeservice.v1 import trading_bridge_pb2 as pb
+from bridgeservice.v1.order_pb2 import Order
 from servicekit.database.engine import Connection, Database
 from tests.support.comparing import Comparing, compared
 from tests.support.fake_exchanges import spot
-from tests.support.trading import state
+from tests.support.trading import LONG_AFTER, Trader, state, unknown
 
 ELSEWHERE = Ticket("BTC/USDT", OrderSide.SELL, OrderType.LIMIT, "2", "150", client_order_id="not-ours")
 
@@ -92,8 +93,9 @@ async def test_one_that_is_being_recorded_when_a_kill_switch_is_engaged_is_cance
         none_yet = await cancels(connection, account_id, connector_name)
         asked = asyncio.ensure_future(trader.bridge.stub.EngageKillSwitch(request))
         engaging.append(asked)
-        while not asked.done() and not await waits_for_a_lock(  # noqa: ASYNC110 - it happens inside PostgreSQL
-            trader.database
+        ours = await connection.scalar(text("SELECT pg_backend_pid()"))
+        while not asked.done() and not await is_waited_for(  # noqa: ASYNC110 - it happens inside PostgreSQL
+            trader.database, ours
         ):
             await asyncio.sleep(0.01)
         return none_yet
@@ -104,12 +106,11 @@ async def test_one_that_is_being_recorded_when_a_kill_switch_is_engaged_is_cance
     assert trader.book.placed[made.id].state is OrderState.CANCELED
 
 
-async def waits_for_a_lock(database: Database) -> bool:
-    statement = (
-        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
+async def is_waited_for(database: Database, backend: int) -> bool:
+    """Whether anybody waits for a lock that this one has."""
+    statement = text("SELECT pid FROM pg_stat_activity WHERE :backend = ANY (pg_blocking_pids(pid))")
     async with database.autocommit() as connection:
-        return (await connection.execute(text(statement))).first() is not None
+        return (await connection.execute(statement, {"backend": backend})).first() is not None
 
 
 async def test_one_of_which_the_exchange_does_not_say_how_it_stands_is_recorded_and_asked_about(
@@ -132,6 +133,45 @@ async def test_a_client_order_id_that_others_use_again_is_another_order(used: Co
     second = used.trader.book.add(ELSEWHERE)
     await used.compare()
     assert {each.exchange_order_id for each in await used.external()} == {first.id, second.id}
+
+
+@pytest.mark.parametrize("asked_by_client_id", [True, False], ids=["not placed", "never seen"])
+async def test_one_of_ours_that_turns_up_after_all_is_that_order_and_no_strangers(
+    used: Comparing, *, asked_by_client_id: bool
+) -> None:
+    trader = used.trader
+    trader.book.tells_by_client_id = asked_by_client_id
+    order = await given_up(trader)
+    assert (state(order), order.reason) == (
+        ("REJECTED", "NOT_PLACED") if asked_by_client_id else ("CANCELED", "NEVER_SEEN")
+    )
+    [made] = [each for each in trader.book.open if each.client_order_id == order.client_order_id]
+    trader.book.fill_some(made.id, "0.2")
+    await used.compare()
+    now = await trader.get(order)
+    assert (state(now), now.reason, now.exchange_order_id, now.filled) == ("OPEN", "", made.id, "0.2")
+    assert await used.external() == []
+
+
+async def test_one_of_ours_that_turns_up_under_a_kill_switch_is_cancelled(used: Comparing) -> None:
+    trader = used.trader
+    order = await given_up(trader)
+    request = pb.EngageKillSwitchRequest(account_name=trader.account, cancel_open_orders=True)
+    await trader.bridge.stub.EngageKillSwitch(request)
+    assert [each.client_order_id for each in trader.book.open] == [order.client_order_id]
+    await used.compare()
+    assert state(await trader.look(order)) == "CANCELED"
+    assert trader.book.open == []
+
+
+async def given_up(trader: Trader) -> Order:
+    """An order that is on the book, and that the exchange did not know for as long as it was asked."""
+    order = await unknown(trader)
+    there, trader.book.placed = trader.book.placed, {}
+    for _ in range(3):
+        order = await trader.look(order, after=LONG_AFTER)
+    trader.book.placed = there
+    return order
 
 
 async def test_orders_with_one_id_on_two_markets_are_two(used: Comparing) -> None:

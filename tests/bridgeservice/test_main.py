@@ -167,6 +167,39 @@ async def test_orders_are_placed_on_real_ccxt_and_on_paper_and_survive_a_restart
         assert (placed.id, placed.status.value) == (resting.exchange_order_id, "canceled")
 
 
+async def test_all_orders_are_gone_when_that_is_answered_and_orders_wait_for_no_question(
+    start_service: StartService, database_url: DatabaseUrl
+) -> None:
+    """At kraken, which wants each nonce to be the largest, and counts questions but neither orders nor cancels."""
+    count = 8
+    async with Simulator() as simulator:
+        keys = simulator.add_account("kraken", balances={"USDT": "1000"})
+        process = start_service(
+            "bridgeservice",
+            DATABASE_URL=raw_url(database_url),
+            BRIDGESERVICE_EXCHANGE_URLS=json.dumps(simulator.urls),
+        )
+        async with asking(process) as bridge:
+            await bridge.AddConnector(connector_request("kraken", credentials=of(keys)))
+
+            async def place() -> pb.PlaceOrderResponse:
+                wish = pb.PlaceOrderRequest(
+                    account_name=ACCOUNT, connector_name="kraken", symbol="SHARP/USDT", side=ORDER_SIDE_BUY,
+                    type=ORDER_TYPE_LIMIT, amount="10.5", price="1.0", request_id=str(uuid4()),
+                )  # fmt: skip
+                return await bridge.PlaceOrder(wish, **PATIENT)
+
+            placed = await asyncio.gather(*(place() for _ in range(count)))
+            assert {answer.order.state for answer in placed} == {ORDER_STATE_OPEN}
+            everything = pb.CancelAllOrdersRequest(account_name=ACCOUNT)
+            assert len((await bridge.CancelAllOrders(everything, timeout=10)).orders) == count
+            assert [each.status.value for each in simulator.orders("kraken")] == ["canceled"] * count
+            assert simulator.seen.count("kraken", "/CancelOrder") == count
+            # What became of them is still being asked.
+            assert (await asyncio.wait_for(place(), 5)).order.state == ORDER_STATE_OPEN
+            assert simulator.seen.count("kraken", "/AddOrder") == count + 1
+
+
 async def test_paper_works_with_a_database_and_says_what_it_lacks_without(
     start_service: StartService, database_url: DatabaseUrl
 ) -> None:

@@ -36,6 +36,17 @@ async def test_who_speaks_for_all_or_for_nobody_in_particular_is_told_apart_by_c
         assert await of(principal, 1) == await of(principal, 1)
 
 
+async def test_what_the_bridge_does_about_orders_by_itself_is_told_apart_by_connectors() -> None:
+    async def look_after(connector: int) -> Standing:
+        go_first()
+        return standing(connector)
+
+    one, again, other = [await asyncio.create_task(look_after(number)) for number in (1, 1, 2)]
+    assert one == again != other
+    assert one.is_order
+    assert other.is_order
+
+
 async def test_what_goes_first_does_so_from_there_on_and_with_all_that_it_begins() -> None:
     async def order() -> tuple[bool, bool]:
         before = goes_first()

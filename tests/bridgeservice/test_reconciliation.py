@@ -139,7 +139,7 @@ async def test_so_has_one_that_was_filled_in_part_and_of_which_the_exchange_says
 
 
 async def test_but_not_right_after_it_was_acknowledged(used: Comparing) -> None:
-    order = await vanished(used, "9 seconds")
+    order = await vanished(used, "5 seconds")
     await used.compare()
     assert state(await used.trader.get(order)) == "OPEN"
 

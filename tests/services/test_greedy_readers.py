@@ -184,7 +184,8 @@ async def test_a_reader_who_asks_for_more_than_there_is_keeps_nobody_else_from_t
         quiet = await ready.place()
         async with ready.greedy.asking():
             loud = await ready.place()
-    assert loud < 10 * quiet, (quiet, loud)
+    # Without fairness it is half a minute.
+    assert loud < max(10 * quiet, 5), (quiet, loud)
 
 
 async def test_nor_from_ending_his_orders_nor_from_asking_a_little(
@@ -200,6 +201,6 @@ async def test_nor_from_ending_his_orders_nor_from_asking_a_little(
             request = pb.GetTickerRequest(exchange="binance", symbol="BTC/USDT")
             await ready.stub.GetTicker(request, metadata=ready.as_("reader", "reader"), timeout=60)
             asked = perf_counter() - began
-    assert loud < 3 * quiet, (quiet, loud)
+    assert loud < max(3 * quiet, 5), (quiet, loud)
     # What the greedy one has waiting takes half a minute.
     assert asked < 10, asked

@@ -98,7 +98,7 @@ class Trader:
     async def look(self, order: Order, *, after: str = "0") -> Order:
         """Let the bridge ask about it and no other, this much time after it did so last; how it is then."""
         async with self.database.autocommit() as connection:
-            others = "next_check_at = now() + interval '1 day' WHERE next_check_at < now()"
+            others = "next_check_at = now() + interval '1 day' WHERE next_check_at IS NOT NULL"
             await connection.execute(text(f"UPDATE bridge.orders SET {others}"))  # noqa: S608 - ours
         await self.pass_time(order, after)
         assert await self.bridge.resolving.once() == 1

@@ -1,5 +1,6 @@
 """Orders on five real exchanges' REST APIs, by the real ccxt against the simulator: placed as meant or not at all."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -276,6 +277,19 @@ class TestCancelling:
                     with pytest.raises(FailedPrecondition) as caught:
                         await desk.session.cancel(named(order))
                     assert caught.value.reason == reason
+
+    @every_exchange
+    async def test_requests_at_once_are_each_taken_at_the_first_time_however_late_one_is(
+        self, exchange_id: str
+    ) -> None:
+        """Also where the exchange refuses those that arrive in another order than they were signed in."""
+        async with trading(exchange_id) as desk:
+            orders = [await desk.rests() for _ in range(3)]
+            desk.simulator.faults[exchange_id].add(FaultKind.SLOW, times=1, seconds=0.3)
+            desk.simulator.seen.clear()
+            await asyncio.gather(*(desk.session.cancel(named(order)) for order in orders))
+            assert desk.simulator.seen.count(exchange_id) == len(orders)
+            assert {each.status for each in desk.book} == {Status.CANCELED}
 
     @every_exchange
     async def test_an_order_that_never_was_is_not_known(self, exchange_id: str) -> None:

@@ -87,6 +87,18 @@ class TestThrottle:
         assert not any(question.done() for question in questions)
         await ended(questions)
 
+    async def test_what_costs_nothing_waits_for_nothing_but_a_cool_down(self) -> None:
+        shared = throttle(longest_queue=60, interval=timedelta(seconds=10))
+        questions = [asyncio.create_task(shared.turn(1.5, lambda: ORDER)) for _ in range(3)]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(1):
+            await shared.turn(0, lambda: ORDER)
+        assert not questions[-1].done()
+        shared.cool_down(timedelta(seconds=30))
+        with pytest.raises(ResourceExhausted):
+            await shared.turn(0, lambda: ORDER)
+        await ended(questions)
+
     async def test_orders_keep_the_limit_too_and_what_they_use_is_not_used_again(self) -> None:
         shared = throttle()
         began = monotonic()

@@ -149,6 +149,21 @@ async def test_what_exchanges_derive_from_others_is_read_like_theirs() -> None:
     assert exact["51016"].__name__ == "DuplicateOrderId"
 
 
+async def test_where_nonces_are_counted_each_connectors_requests_are_kept_in_order() -> None:
+    async def order_of(exchange_id: str, credentials: Credentials | None) -> object:
+        template = templates.make(exchange_id, Environment.LIVE, QUICK)
+        return templates.connect(template, credentials).in_order
+
+    own = Credentials(api_key=secrets.token_hex(8), api_secret=secrets.token_hex(8))
+    for exchange_id in ("bitfinex", "bitso", "gemini", "kraken", "whitebit"):
+        locks = [await order_of(exchange_id, own) for _ in range(2)]
+        assert None not in locks
+        assert locks[0] is not locks[1]
+        assert await order_of(exchange_id, None) is None
+    for exchange_id in ("binance", "gate", "hyperliquid", "kucoin", "okx"):
+        assert await order_of(exchange_id, own) is None
+
+
 async def test_nesting_that_would_exhaust_the_stack_is_not_json() -> None:
     template = templates.make("binance", Environment.LIVE, QUICK)
 
