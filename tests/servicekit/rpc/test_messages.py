@@ -9,7 +9,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from servicekit.errors import PermissionDenied
+from servicekit.errors import DeadlineExceeded, PermissionDenied
 from servicekit.rpc import messages
 from servicekit.rpc.call import Call
 from servicekit.rpc.messages import Waits
@@ -135,7 +135,7 @@ async def test_each_wait_ends_at_its_own_time_and_those_that_got_what_they_waite
     never = asyncio.Event()
 
     async def ended_after() -> float:
-        with pytest.raises(messages.DeadlineExceeded):
+        with pytest.raises(DeadlineExceeded):
             await waits.until(never.wait())
         return now() - began
 
