@@ -9,7 +9,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from servicekit.errors import PermissionDenied
+from servicekit.errors import DeadlineExceeded, PermissionDenied
 from servicekit.rpc import messages
 from servicekit.rpc.call import Call
 from servicekit.rpc.messages import Waits
@@ -130,20 +130,21 @@ async def test_calls_whose_message_never_comes_do_not_hold_up_a_stop(
 
 
 async def test_each_wait_ends_at_its_own_time_and_those_that_got_what_they_waited_for_go_on() -> None:
-    waits, now = Waits(0.2), asyncio.get_running_loop().time
+    waits, now = Waits(1.0), asyncio.get_running_loop().time
     began = now()
     never = asyncio.Event()
 
     async def ended_after() -> float:
-        with pytest.raises(messages.DeadlineExceeded):
+        with pytest.raises(DeadlineExceeded):
             await waits.until(never.wait())
         return now() - began
 
     first = asyncio.create_task(ended_after())
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.3)
     second = asyncio.create_task(ended_after())
-    assert await waits.until(asyncio.sleep(0.15, "got")) == "got"
-    assert [await first, await second] == pytest.approx([0.2, 0.3], abs=0.09)
+    assert await waits.until(asyncio.sleep(0.1, "got")) == "got"
+    assert 0.99 <= await first < await second
+    assert await second >= 1.29  # timers may be a little early
 
 
 async def test_a_time_out_of_what_is_waited_for_is_its_own() -> None:
