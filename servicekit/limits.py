@@ -35,9 +35,8 @@ class LimitSettings(BaseSettings):
     say who they are, and how many of their calls are waited for whose request has not come. Well below the calls that
     may be under way."""
 
-    max_concurrent_streams: int = Field(32, ge=1, le=_MOST)
-    """How many calls may be under way at once on one connection; with more, a client opens another one, as ours does,
-    or waits. So many a flood of one connection can have before everybody else's next call."""
+    max_concurrent_streams: int = Field(100, ge=1, le=_MOST)
+    """How many calls may be under way at once on one connection; with more, a client opens another one, or waits."""
 
     max_connections: int = Field(10_000, ge=1, le=_MOST)
     """How many connections may be open at once, per process, if the system lets it have as many files; one more is
@@ -46,11 +45,11 @@ class LimitSettings(BaseSettings):
     max_connection_age: PositiveDuration = Field(timedelta(hours=1), le=_A_WEEK)
     """How old a connection may be; what is under way then may finish, and clients go on with another one."""
 
-    principal_rate: float = Field(200, ge=0, le=_MOST)
+    principal_rate: float = Field(100, ge=0, le=_MOST)
     """How many calls a second one principal may make in the long run, per process; one more answers
     RESOURCE_EXHAUSTED. 0 is no limit. Not for the role bridge-writer, nor where nobody has to say who he is."""
 
-    principal_burst: int = Field(400, ge=1, le=_MOST)
+    principal_burst: int = Field(200, ge=1, le=_MOST)
     """How many calls may come at once from a principal that was quiet before."""
 
     principal_calls: int = Field(100, ge=0, le=_MOST)

@@ -9,6 +9,7 @@ is waited for much longer, also of a stream that could go on for ever.
 import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import Context
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -124,7 +125,13 @@ class Waits:
                 self._begin(wait)
                 return await awaited
         except TimeoutError as error:
-            raise (wait.why or error) from None
+            ended = wait.why or error
+            # An error that leads back to itself would keep the call until the collector of garbage comes by.
+            wait.why = None
+            try:
+                raise ended from None
+            finally:
+                del ended
         finally:
             self._under_way.pop(wait, None)
 
@@ -150,7 +157,9 @@ class Waits:
             self._set_timer(wait)
 
     def _set_timer(self, first: _Wait) -> None:
-        self._timer = asyncio.get_running_loop().call_at(first.began + self._longest, self._end_old)
+        # Of nobody's call: that of whoever happens to set it would be kept until it rings.
+        loop, nobodys = asyncio.get_running_loop(), Context()
+        self._timer = loop.call_at(first.began + self._longest, self._end_old, context=nobodys)
 
     def _end_old(self) -> None:
         self._timer = None

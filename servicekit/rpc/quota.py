@@ -4,7 +4,8 @@ Callers are told apart by their principal, and by their address as long as they 
 memory and for one process: with several workers or replicas each of them grants as much.
 
 What a refusal costs is nearly all gRPC's, and as much as an empty call. So one who hears many of them hears them late:
-whether he calls again on each, or as often as his connections take it, he slows down himself.
+whether he calls again on each, or as often as his connections take it, he slows down himself; on tens of connections he
+does not.
 """
 
 import math

@@ -36,7 +36,7 @@ from tests.support.service_process import StartService, raw_url
 CLIENT = "123e4567-e89b-12d3-a456-426614174000"
 ACCOUNT = f"client_{CLIENT}"
 ORDERS = 8
-A_SECOND = 100
+A_SECOND = 50
 """So often the greedy one calls, which is half of what he may."""
 
 Question = Callable[[Any, int], Any]

@@ -1,7 +1,7 @@
 """The probe's contract as a service of its own, started as ours are: ``python -m`` and this module.
 
 Each call to GetEcho is noted in the file that PROBE_BEGUN names, with the process that serves it, and is
-answered once that process gets SIGUSR1.
+answered once that process gets SIGUSR1; one that says "stays" when it gets SIGUSR2.
 """
 
 import asyncio
@@ -41,12 +41,13 @@ async def serve(settings: ProbeServiceSettings, shares_port: bool) -> None:
 
     logs.configure(settings.log_level, settings.log_format)
     begun = Path(os.environ["PROBE_BEGUN"])
-    told = asyncio.Event()
+    told, told_to_go = asyncio.Event(), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, told.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, told_to_go.set)
 
     async def answer(request: Any, call: object) -> Any:
         note(begun)
-        await told.wait()
+        await (told_to_go if request.text == "stays" else told).wait()
         return Echo(text=request.text)
 
     metrics = Metrics()

@@ -103,7 +103,7 @@ async def test_a_stranger_holds_few_calls_of_health_and_keeps_nobody_from_asking
         make: Any = channel.stream_stream("/grpc.health.v1.Health/Check")
         held = [make(timeout=LONG) for _ in range(20)]
         told = [asyncio.create_task(failure(each.read())) for each in held]
-        await eventually(lambda: sum(each.done() for each in told) == 17, "all but three were ended")
+        await eventually(lambda: sum(each.done() for each in told) >= 17, "all but three were ended")
         health: Any = health_pb2_grpc.HealthStub(channel)
         for _ in range(5):
             await health.Check(health_pb2.HealthCheckRequest())
