@@ -134,6 +134,7 @@ class Guarded(ccxt.Exchange):  # type: ignore[misc]  # ccxt ships no types
     ) -> Any:
         await self.throttle(self.calculate_rate_limiter_cost(api, method, path, params, config))
         async with self.in_order or nullcontext():
+            self.line.throttle.refuse_while_cooling()
             # Only now, as a trial that waits for its turn may be given up before it is one.
             self.line.breaker.admit()
             return await super().fetch2(path, api, method, params, config)

@@ -55,7 +55,7 @@ class Throttle:
 
         ``standing`` is asked again for each who comes to wait for the same, so that nobody waits in another's place.
         """
-        self._refuse_while_cooling()
+        self.refuse_while_cooling()
         if not cost:
             return
         wait = self._wait_of(standing())
@@ -76,7 +76,7 @@ class Throttle:
             finally:
                 self._orders.leave(turn)
                 self._others.leave(turn)
-            self._refuse_while_cooling()
+            self.refuse_while_cooling()
 
     def cool_down(self, pause: timedelta | None) -> None:
         """The exchange turned us away. Nobody asks it again before the time that it named, or ours by default."""
@@ -125,7 +125,8 @@ class Throttle:
         """When a clock is ready again; it has one interval of credit for idle time, as ccxt gives it."""
         return max(ready_at, now - self._interval) + used
 
-    def _refuse_while_cooling(self) -> None:
+    def refuse_while_cooling(self) -> None:
+        """For whoever has had his turn and waits for something else: the exchange may have turned us away meanwhile."""
         if (left := self._cool_until - monotonic()) > 0:
             raise self._refusal("has asked us to stay away for a while", left)
 

@@ -17,13 +17,14 @@ from bridgeservice.exchanges.orders import (
     Reference,
     Ticket,
 )
-from servicekit.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from servicekit.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from tests.simulator.accounts import Permission, Status
 from tests.simulator.faults import FaultKind
 from tests.simulator.simulator import EXCHANGES, Simulator
 from tests.support.desk import SYMBOL, trading
 from tests.support.exchanges import connected
 from tests.support.orders import accepted, limit, market, named, refused
+from tests.support.probe import eventually
 
 BUY, SELL = OrderSide.BUY, OrderSide.SELL
 CONTRACT = "BTC/USDT:USDT"
@@ -290,6 +291,18 @@ class TestCancelling:
             await asyncio.gather(*(desk.session.cancel(named(order)) for order in orders))
             assert desk.simulator.seen.count(exchange_id) == len(orders)
             assert {each.status for each in desk.book} == {Status.CANCELED}
+
+    async def test_who_waits_behind_a_slow_one_is_not_sent_into_a_cool_down(self) -> None:
+        async with trading("kraken") as desk:
+            orders = [await desk.rests() for _ in range(3)]
+            desk.simulator.faults["kraken"].add(FaultKind.SLOW, times=1, seconds=1)
+            desk.simulator.seen.clear()
+            ends = [asyncio.ensure_future(desk.session.cancel(named(order))) for order in orders]
+            await eventually(lambda: desk.simulator.seen.count("kraken") == 1, "the first has arrived")
+            (await desk.exchange.loaded()).template.line.throttle.cool_down(timedelta(seconds=30))
+            told = await asyncio.gather(*ends, return_exceptions=True)
+            assert [type(each) for each in told[1:]] == [ResourceExhausted] * 2
+            assert desk.simulator.seen.count("kraken") == 1
 
     @every_exchange
     async def test_an_order_that_never_was_is_not_known(self, exchange_id: str) -> None:
