@@ -35,7 +35,8 @@ class Throttle:
 
     Orders have a part of the turns to themselves, by a clock of their own, and the rest when nobody else wants it. What
     they use is taken into account for all: the exchange hears no more of us than its limit, but for the one costly
-    question that may have gone just before. Within either, those who wait are served by turns.
+    question that may have gone just before, and for turns that were waited out behind a request of the same connector
+    where nonces are counted. Within either, those who wait are served by turns.
     """
 
     def __init__(self, exchange: str, interval: timedelta, longest_queue: timedelta) -> None:

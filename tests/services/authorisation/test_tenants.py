@@ -331,7 +331,7 @@ async def test_a_request_id_of_another_tenant_is_like_one_that_nobody_used(two: 
 
 @pytest.mark.parametrize("name", ["GetApiKey", "GetClient", "GetAccount", "GetPortfolio"])
 async def test_it_takes_no_longer_to_say_that_what_is_the_other_s_is_not_there(two: Two, name: str) -> None:
-    """Whatever the machine does besides: each pair of calls met about the same, and most of many pairs count."""
+    """Whatever the machine does besides: that is shared by both, which are asked in turns."""
     [method] = [each for each in READS if each.name == name]
     metadata = two.as_(two.mine, method)
     theirs, nobodys = (
@@ -357,8 +357,13 @@ async def test_it_takes_no_longer_to_say_that_what_is_the_other_s_is_not_there(t
 
 
 def is_longer(pairs: Sequence[tuple[float, float]]) -> bool:
-    """Whether the first of two takes longer by a quarter than the second, in most pairs."""
-    return sum(one > 1.25 * other for one, other in pairs) > 0.7 * len(pairs)
+    """Whether the first of two takes longer by a quarter than the second, from the quickest time to the slowest.
+
+    At most ranks and not in most pairs: on a machine that is busy, one call of a pair takes several times as long as
+    the other for no reason.
+    """
+    ones, others = sorted(one for one, _ in pairs), sorted(other for _, other in pairs)
+    return sum(one > 1.25 * other for one, other in zip(ones, others, strict=True)) > 0.7 * len(pairs)
 
 
 def unsaid(answer: Answer, things: Things | None) -> Answer:
