@@ -19,7 +19,7 @@ from bridgeservice.order_records import (
 )
 from bridgeservice.records import Place
 from bridgeservice.rules import Judge, Ruling
-from bridgeservice.store import accounts, trades
+from bridgeservice.store import accounts, risk, trades
 from bridgeservice.store import order_claims as claims
 from bridgeservice.store import orders as store
 from servicekit.database.engine import Connection, Database
@@ -89,14 +89,18 @@ class Journal:
     async def write(self, order: Order, outcome: Outcome) -> Order:
         """The order with what was learnt of it, or as it is where somebody has learnt more."""
         async with self.database.transaction() as connection:
-            written = await store.write(connection, order.id, outcome)
-            adopts = written is not None and order.exchange_order_id is None and written.exchange_order_id
-            if adopts:
-                # Its trades may have been read before it was known whose they were.
-                await trades.adopt(connection, [order.id])
-        if written is None or adopts:
-            return await self.get(order.account_name, order.id)
-        return written
+            written = await _write(connection, order, outcome)
+        return written or await self.get(order.account_name, order.id)
+
+    async def take_back(self, order: Order, outcome: Outcome, account_id: UUID) -> None:
+        """One that was given up has turned up after all. Under a kill switch that leaves nothing open it is to go, and
+        that is remembered with it, or nobody would ask for its end.
+        """
+        async with self.database.transaction() as connection:
+            await accounts.hold(connection, order.account_name)
+            await _write(connection, order, outcome)
+            if await risk.cancels(connection, account_id, order.connector_name):
+                await claims.request_cancels(connection, account_id, order.connector_name)
 
     async def adopt(self, order_ids: Sequence[UUID]) -> None:
         """Give orders the trades that were read before it was known whose they were."""
@@ -142,6 +146,16 @@ class Journal:
     ) -> tuple[list[Twin], set[str]]:
         """Our orders that look like this one, and those of the exchange's ids that are known."""
         return await claims.rivals(self.database.reads, order, ids, overdue_after)
+
+
+async def _write(connection: Connection, order: Order, outcome: Outcome) -> Order | None:
+    """The order as it is then; None where it has to be read anew for that."""
+    written = await store.write(connection, order.id, outcome)
+    if written is not None and order.exchange_order_id is None and written.exchange_order_id:
+        # Its trades may have been read before it was known whose they were.
+        await trades.adopt(connection, [order.id])
+        return None
+    return written
 
 
 def _the_same(found: Order | None, repetition: Repetition) -> Order | None:

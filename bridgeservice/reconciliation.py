@@ -21,7 +21,6 @@ from bridgeservice.search import asked
 from bridgeservice.sessions import Sessions
 from bridgeservice.store import accounts, risk
 from bridgeservice.store import external_orders as store
-from bridgeservice.store import order_claims as claims
 from bridgeservice.store.reconciliations import Due
 from servicekit import logs
 from servicekit.database.engine import Database
@@ -100,10 +99,10 @@ class Reconciliation:
             order = known.get((each.symbol, each.id))
             if order is None:
                 strangers.append(each)
-            elif (is_back := order.reason in GIVEN_UP) or (not order.ended and _says_more(each, order)):
+            elif order.reason in GIVEN_UP:
+                await self._journal.take_back(order, told(each), due.account_id)
+            elif not order.ended and _says_more(each, order):
                 await self._journal.write(order, told(each))
-                if is_back:
-                    await self._end_unwanted(due)
             else:
                 seen.append(order.id)
         if seen:
@@ -127,13 +126,6 @@ class Reconciliation:
                 unwanted = await risk.cancels(connection, due.account_id, due.connector_name)
                 if await store.add(connection, due, connector, each, unwanted=unwanted):
                     _log.info("found an order that was made elsewhere", exchange=connector.exchange)
-
-    async def _end_unwanted(self, due: Due) -> None:
-        """What has turned up after a kill switch that leaves nothing open is to go, too."""
-        async with self._database.transaction() as connection:
-            await accounts.hold(connection, due.account_name)
-            if await risk.cancels(connection, due.account_id, due.connector_name):
-                await claims.request_cancels(connection, due.account_id, due.connector_name)
 
     async def _look_up(self, order: Order, connector: Connector, *, sure: bool) -> None:
         """What became of an order that the exchange does not list any more, beyond what its trades have told.

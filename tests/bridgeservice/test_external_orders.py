@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from unittest import mock
@@ -12,10 +13,11 @@ from sqlalchemy import text
 
 from bridgeservice.enums import OrderSide, OrderState, OrderType
 from bridgeservice.exchanges.orders import Ticket
-from bridgeservice.store import risk
+from bridgeservice.store import order_claims, risk
 from bridgeservice.v1 import trading_bridge_pb2 as pb
 from bridgeservice.v1.order_pb2 import Order
 from servicekit.database.engine import Connection, Database
+from servicekit.errors import Unavailable
 from tests.support.comparing import Comparing, compared
 from tests.support.fake_exchanges import spot
 from tests.support.trading import LONG_AFTER, Trader, state, unknown
@@ -162,6 +164,23 @@ async def test_one_of_ours_that_turns_up_under_a_kill_switch_is_cancelled(used: 
     await used.compare()
     assert state(await trader.look(order)) == "CANCELED"
     assert trader.book.open == []
+
+
+async def test_nor_is_that_forgotten_when_the_database_goes_away_in_between(used: Comparing) -> None:
+    trader = used.trader
+    order = await given_up(trader)
+    request = pb.EngageKillSwitchRequest(account_name=trader.account, cancel_open_orders=True)
+    await trader.bridge.stub.EngageKillSwitch(request)
+    before = state(await trader.get(order))
+    with (
+        mock.patch.object(order_claims, "request_cancels", side_effect=Unavailable("Gone.")),
+        suppress(Unavailable),
+    ):
+        await used.compare()
+    assert state(await trader.get(order)) == before
+    await used.forget_the_pause()
+    await used.compare()
+    assert state(await trader.look(order)) == "CANCELED"
 
 
 async def given_up(trader: Trader) -> Order:
