@@ -1,15 +1,18 @@
-"""A database with the tables of KeyService in it, Database objects in front of it, and a bridge."""
+"""A database with the tables of KeyService in it, Database objects in front of it, a bridge, and KeyService at it."""
 
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 
 import pytest
 
 from keyservice import models
+from keyservice.breaker import Breaker
 from servicekit.database.engine import Database
 from servicekit.database.models import Base
 from servicekit.database.options import DatabaseOptions
 from servicekit.database.url import DatabaseUrl
 from tests.support.bridges import RunningBridge, running_bridge
+from tests.support.key_service import KeyService, running
 
 assert models.EncryptionKey.metadata is Base.metadata
 # The bridge's are there too where a test before has imported them.
@@ -49,3 +52,18 @@ def database(make_database: Callable[[], Database]) -> Database:
 async def bridge() -> AsyncIterator[RunningBridge]:
     async with running_bridge() as bridge:
         yield bridge
+
+
+@pytest.fixture
+async def service(database_url: DatabaseUrl, bridge: RunningBridge) -> AsyncIterator[KeyService]:
+    """At the bridge and without loops; files that want another one have their own."""
+    async with running(database_url, bridge_target=bridge.target) as service:
+        yield service
+
+
+@pytest.fixture
+def breaker(service: KeyService, monkeypatch: pytest.MonkeyPatch) -> Breaker:
+    """One that stays as a test makes it."""
+    breaker = Breaker(pause=timedelta(hours=1))
+    monkeypatch.setattr(service.bridge, "_breaker", breaker)
+    return breaker

@@ -32,15 +32,22 @@ async def service(database_url: DatabaseUrl, bridge: RunningBridge) -> AsyncIter
         yield service
 
 
-def removed_meanwhile(service: KeyService, bridge: RunningBridge, key: ApiKey) -> Fault:
+async def and_no_more(_request: Any, _call: Call) -> None:
+    """What happens besides, where nothing else does."""
+
+
+def removed_meanwhile(
+    service: KeyService, bridge: RunningBridge, key: ApiKey, then: Fault = and_no_more
+) -> Fault:
     """While the push is on its way the key is deleted, and another run of the bridge acknowledges that."""
 
-    async def fault(_request: Any, _call: Call) -> None:
+    async def fault(request: Any, call: Call) -> None:
         bridge.faults.clear()
         bridge.faults.answers["RemoveConnector"] = bridge_pb.RemoveConnectorResponse()
         deleted = await service.delete_key(key)
         assert deleted.bridge_status.state == status.BRIDGE_STATE_REMOVED
         bridge.faults.clear()
+        await then(request, call)
 
     return fault
 
@@ -63,39 +70,41 @@ async def test_it_is_removed_again_although_the_database_was_away_when_that_turn
     service: KeyService, client: Client, bridge: RunningBridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = await service.add_key(client)
-    removed = removed_meanwhile(service, bridge, key)
+    lost: list[str] = []
 
-    async def and_then_nothing_can_be_stored(request: Any, call: Call) -> None:
-        await removed(request, call)
-        fails_once(monkeypatch, store, "write")
-        fails_once(monkeypatch, revisions, "doubt_removal")
+    async def nothing_can_be_stored(_request: Any, _call: Call) -> None:
+        fails_once(monkeypatch, store, "write", lost)
+        fails_once(monkeypatch, revisions, "doubt_removal", lost)
 
-    bridge.faults.before["AddConnector"] = and_then_nothing_can_be_stored
+    bridge.faults.before["AddConnector"] = removed_meanwhile(service, bridge, key, nothing_can_be_stored)
     await service.rotate_key(key)
     await is_removed_again(service, bridge, key)
+    assert lost == ["write", "doubt_removal"]
 
 
 async def test_it_is_removed_again_although_what_the_exchange_allows_could_not_be_stored(
     service: KeyService, client: Client, bridge: RunningBridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = await service.add_key(client, exchange="paper")
-    removed = removed_meanwhile(service, bridge, key)
+    lost: list[str] = []
 
-    async def and_then_something_cannot_be_stored(request: Any, call: Call) -> None:
-        await removed(request, call)
-        fails_once(monkeypatch, store, "keep_permissions")
+    async def that_cannot_be_stored(_request: Any, _call: Call) -> None:
+        fails_once(monkeypatch, store, "keep_permissions", lost)
 
-    bridge.faults.before["AddConnector"] = and_then_something_cannot_be_stored
+    bridge.faults.before["AddConnector"] = removed_meanwhile(service, bridge, key, that_cannot_be_stored)
     await service.stub.RotateApiKey(pb.RotateApiKeyRequest(api_key_id=key.id, verify=True))
     await is_removed_again(service, bridge, key)
+    assert lost == ["keep_permissions"]
 
 
 async def test_what_the_exchange_allows_fails_alone_where_it_cannot_be_stored(
     service: KeyService, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fails_once(monkeypatch, store, "keep_permissions")
+    lost: list[str] = []
+    fails_once(monkeypatch, store, "keep_permissions", lost)
     request = key_request(client, exchange="paper", verify=True)
     answer = await service.stub.AddApiKey(request)
+    assert lost == ["keep_permissions"]
     assert answer.trading_bridge_configured
     assert not answer.api_key.HasField("verify_time")
 
@@ -104,13 +113,11 @@ async def test_what_a_run_has_taken_is_removed_again_also_where_its_answer_was_l
     service: KeyService, client: Client, bridge: RunningBridge
 ) -> None:
     key = await service.add_key(client)
-    removed = removed_meanwhile(service, bridge, key)
 
-    async def and_then_its_answer_is_lost(request: Any, call: Call) -> None:
-        await removed(request, call)
+    async def its_answer_is_lost(_request: Any, _call: Call) -> None:
         bridge.faults.after["AddConnector"] = aborts(grpc.StatusCode.UNAVAILABLE)
 
-    bridge.faults.before["AddConnector"] = and_then_its_answer_is_lost
+    bridge.faults.before["AddConnector"] = removed_meanwhile(service, bridge, key, its_answer_is_lost)
     await service.rotate_key(key)
     bridge.faults.clear()
     await is_removed_again(service, bridge, key)
@@ -120,13 +127,8 @@ async def test_a_removal_is_not_done_again_where_the_bridge_has_refused_the_push
     service: KeyService, client: Client, bridge: RunningBridge
 ) -> None:
     key = await service.add_key(client)
-    removed = removed_meanwhile(service, bridge, key)
-
-    async def and_then_it_refuses(request: Any, call: Call) -> None:
-        await removed(request, call)
-        await refuses(FailedPrecondition("no", reason="EXCHANGE_UNSUPPORTED"))(request, call)
-
-    bridge.faults.before["AddConnector"] = and_then_it_refuses
+    refusal = refuses(FailedPrecondition("no", reason="EXCHANGE_UNSUPPORTED"))
+    bridge.faults.before["AddConnector"] = removed_meanwhile(service, bridge, key, refusal)
     await service.rotate_key(key)
     await service.convergence.work.end()
     removals = [each.revision for each in bridge.faults.requests("RemoveConnector")]
@@ -169,12 +171,13 @@ async def test_what_a_run_takes_while_the_removal_is_on_its_way_to_another_one_i
     await is_removed_again(service, bridge, key)
 
 
-def fails_once(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> None:
-    """The database is away as the store is about to send this statement."""
+def fails_once(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, lost: list[str]) -> None:
+    """The database is away as the store is about to send this statement, which is noted then."""
     real = getattr(module, name)
 
     async def away(*_: object, **__: object) -> Never:
         monkeypatch.setattr(module, name, real)
+        lost.append(name)
         raise Unavailable("It is away.")
 
-    monkeypatch.setattr(store, name, away)
+    monkeypatch.setattr(module, name, away)

@@ -1,7 +1,6 @@
 """What a replica can't send it leaves to those that can, and what has no answer keeps nobody else waiting."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from keyservice import convergence_loop
 from keyservice.breaker import LOOKS, NO_ACCOUNT, Breaker, Sign
 from keyservice.bridge_records import Outcome
 from keyservice.convergence_loop import ConvergenceLoop
@@ -26,20 +26,6 @@ AWAY = Outcome(BridgeReason.BRIDGE_UNAVAILABLE, asked=False)
 DUE = "UPDATE exchange_api_keys SET bridge_state = 'pending', next_attempt_at = now()"
 
 
-@pytest.fixture
-async def service(database_url: DatabaseUrl, bridge: RunningBridge) -> AsyncIterator[KeyService]:
-    async with running(database_url, bridge_target=bridge.target) as service:
-        yield service
-
-
-@pytest.fixture
-def breaker(service: KeyService, monkeypatch: pytest.MonkeyPatch) -> Breaker:
-    """One that stays as a test makes it."""
-    breaker = Breaker(pause=timedelta(hours=1))
-    monkeypatch.setattr(service.bridge, "_breaker", breaker)
-    return breaker
-
-
 def all_are_away(breaker: Breaker, _client: Client) -> None:
     for _ in range(LOOKS):
         breaker.failed(NO_ACCOUNT, Sign.AWAY, AWAY, A_SECOND)
@@ -52,8 +38,15 @@ def one_is_away(breaker: Breaker, client: Client) -> None:
 @pytest.mark.parametrize("is_away", [all_are_away, one_is_away])
 @pytest.mark.parametrize("state", ["pending", "removing"])
 async def test_what_is_not_sent_costs_no_pause_and_is_then_left_to_who_can_send_it(
-    service: KeyService, client: Client, bridge: RunningBridge, breaker: Breaker, is_away: Any, state: str
+    service: KeyService,
+    client: Client,
+    bridge: RunningBridge,
+    breaker: Breaker,
+    monkeypatch: pytest.MonkeyPatch,
+    is_away: Any,
+    state: str,
 ) -> None:
+    monkeypatch.setattr(convergence_loop, "_TRY_EVERY", timedelta(hours=1))
     key = await service.add_key(client)
     bridge.faults.seen.clear()
     is_away(breaker, client)

@@ -22,23 +22,16 @@ from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.api_key_pb2 import ApiKey
 from keyservice.v1.client_pb2 import Client
 from servicekit.credentials import Credentials
-from servicekit.database.url import DatabaseUrl
 from servicekit.errors import Aborted, NotFound
 from servicekit.rpc.call import REQUEST_ID
 from tests.support.audit import without_audit_table
 from tests.support.bridges import RunningBridge, refuses, refuses_once
-from tests.support.key_service import PRINCIPAL, KeyService, key_request, new_credentials, refusal, running
+from tests.support.key_service import PRINCIPAL, KeyService, key_request, new_credentials, refusal
 from tests.support.probe import eventually
 
 METADATA = ((PRINCIPAL, "ada"), (REQUEST_ID, "a-request"))
 
 Method = Callable[[KeyService, ApiKey], Awaitable[Any]]
-
-
-@pytest.fixture
-async def service(database_url: DatabaseUrl, bridge: RunningBridge) -> AsyncIterator[KeyService]:
-    async with running(database_url, bridge_target=bridge.target) as service:
-        yield service
 
 
 def _update(service: KeyService, key: ApiKey, *, disabled: bool) -> Awaitable[Any]:
@@ -240,14 +233,6 @@ async def test_while_the_bridge_is_known_to_be_away_the_loop_sends_nothing_and_r
     assert (now.reason, now.attempt_count) == (status.BRIDGE_REASON_BRIDGE_UNAVAILABLE, 0)
     assert pushed(bridge) == []
     assert await releases(service) == before
-
-
-@pytest.fixture
-def breaker(service: KeyService, monkeypatch: pytest.MonkeyPatch) -> Breaker:
-    """One that stays as a test makes it."""
-    breaker = Breaker(pause=timedelta(hours=1))
-    monkeypatch.setattr(service.bridge, "_breaker", breaker)
-    return breaker
 
 
 def trip(breaker: Breaker, client: Client) -> None:
