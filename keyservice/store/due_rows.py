@@ -1,7 +1,7 @@
 """The table of API keys where many of them become due at once: a bridge restarted or is back, or somebody asks for it.
 
-The statements skip rows that somebody holds. So none of them is ever part of a deadlock, and whoever holds a row
-is about to decide it, or leaves it as it was for the next turn.
+The statements for many rows skip those that somebody holds. So none of them is ever part of a deadlock, and whoever
+holds a row is about to decide it, or leaves it as it was for the next turn.
 """
 
 from collections.abc import Sequence

@@ -265,8 +265,8 @@ class KeyServiceServicer:
 
     def WatchApiKeys(self, request, context):
         """Streams keys: first each live key as it is now, then a key again on every change that somebody makes to it, and
-        when something has come of an attempt at the bridge. That it becomes due, as when a bridge restarted, and that an
-        attempt begins is not told by itself: what comes of it is. A watcher that is too slow is cut with
+        when something has come of an attempt at the bridge. That it becomes due because a bridge restarted, and that an
+        attempt begins for which nobody waits, is not told by itself: what comes of it is. A watcher that is too slow is cut with
         RESOURCE_EXHAUSTED and calls again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -85,8 +85,8 @@ class KeyServiceStub:
     """Proves a key's credentials with a private call to the exchange, and keeps what they may do."""
     WatchApiKeys: _grpc.UnaryStreamMultiCallable[_key_service_pb2.WatchApiKeysRequest, _key_service_pb2.WatchApiKeysResponse]
     """Streams keys: first each live key as it is now, then a key again on every change that somebody makes to it, and
-    when something has come of an attempt at the bridge. That it becomes due, as when a bridge restarted, and that an
-    attempt begins is not told by itself: what comes of it is. A watcher that is too slow is cut with
+    when something has come of an attempt at the bridge. That it becomes due because a bridge restarted, and that an
+    attempt begins for which nobody waits, is not told by itself: what comes of it is. A watcher that is too slow is cut with
     RESOURCE_EXHAUSTED and calls again.
     """
     GetBalances: _grpc.UnaryUnaryMultiCallable[_key_service_pb2.GetBalancesRequest, _key_service_pb2.GetBalancesResponse]
@@ -155,8 +155,8 @@ class KeyServiceAsyncStub(KeyServiceStub):
     """Proves a key's credentials with a private call to the exchange, and keeps what they may do."""
     WatchApiKeys: _aio.UnaryStreamMultiCallable[_key_service_pb2.WatchApiKeysRequest, _key_service_pb2.WatchApiKeysResponse]  # type: ignore[assignment]
     """Streams keys: first each live key as it is now, then a key again on every change that somebody makes to it, and
-    when something has come of an attempt at the bridge. That it becomes due, as when a bridge restarted, and that an
-    attempt begins is not told by itself: what comes of it is. A watcher that is too slow is cut with
+    when something has come of an attempt at the bridge. That it becomes due because a bridge restarted, and that an
+    attempt begins for which nobody waits, is not told by itself: what comes of it is. A watcher that is too slow is cut with
     RESOURCE_EXHAUSTED and calls again.
     """
     GetBalances: _aio.UnaryUnaryMultiCallable[_key_service_pb2.GetBalancesRequest, _key_service_pb2.GetBalancesResponse]  # type: ignore[assignment]
@@ -324,8 +324,8 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_key_service_pb2.WatchApiKeysResponse], _abc.AsyncIterator[_key_service_pb2.WatchApiKeysResponse]]:
         """Streams keys: first each live key as it is now, then a key again on every change that somebody makes to it, and
-        when something has come of an attempt at the bridge. That it becomes due, as when a bridge restarted, and that an
-        attempt begins is not told by itself: what comes of it is. A watcher that is too slow is cut with
+        when something has come of an attempt at the bridge. That it becomes due because a bridge restarted, and that an
+        attempt begins for which nobody waits, is not told by itself: what comes of it is. A watcher that is too slow is cut with
         RESOURCE_EXHAUSTED and calls again.
         """
 
