@@ -61,7 +61,7 @@ class Errors:
         longest = call.held_back if left is None else min(call.held_back, left * _IN_TIME)
         # What came together and is told together would come again together.
         seconds = longest * random.uniform(0.5, 1)  # noqa: S311 - it guards nothing
-        # No asyncio.timeout, whose end is an exception: that costs as much as all the rest of a refusal.
+        # No asyncio.timeout, which ends in two exceptions.
         loop = asyncio.get_running_loop()
         told = loop.create_future()
         timer = loop.call_later(seconds, _tell, told)
