@@ -1,4 +1,4 @@
-"""A database with the tables of KeyService in it, Database objects in front of it, a bridge, and KeyService at it."""
+"""A database with the tables of KeyService in it, Database objects in front of it, and a bridge."""
 
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
@@ -12,7 +12,7 @@ from servicekit.database.models import Base
 from servicekit.database.options import DatabaseOptions
 from servicekit.database.url import DatabaseUrl
 from tests.support.bridges import RunningBridge, running_bridge
-from tests.support.key_service import KeyService, running
+from tests.support.key_service import KeyService
 
 assert models.EncryptionKey.metadata is Base.metadata
 # The bridge's are there too where a test before has imported them.
@@ -52,13 +52,6 @@ def database(make_database: Callable[[], Database]) -> Database:
 async def bridge() -> AsyncIterator[RunningBridge]:
     async with running_bridge() as bridge:
         yield bridge
-
-
-@pytest.fixture
-async def service(database_url: DatabaseUrl, bridge: RunningBridge) -> AsyncIterator[KeyService]:
-    """At the bridge and without loops; files that want another one have their own."""
-    async with running(database_url, bridge_target=bridge.target) as service:
-        yield service
 
 
 @pytest.fixture

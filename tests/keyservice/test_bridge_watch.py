@@ -1,6 +1,7 @@
 """A bridge that is back is not kept waiting: also by keys whose attempt was still under way when it came back."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any, Never
 from uuid import UUID
 
@@ -12,15 +13,22 @@ from bridgeservice.v1 import trading_bridge_pb2 as bridge_pb
 from keyservice.bridge_watch import BridgeWatch
 from keyservice.store.due_rows import MOST_RUNS
 from keyservice.v1.client_pb2 import Client
+from servicekit.database.url import DatabaseUrl
 from servicekit.rpc.call import Call
 from tests.support.bridges import RunningBridge, aborts
-from tests.support.key_service import KeyService
+from tests.support.key_service import KeyService, running
 from tests.support.probe import eventually
 
 AWAY = aborts(grpc.StatusCode.UNAVAILABLE)
 # So that nothing becomes due by itself while a test runs.
 LATER = "UPDATE exchange_api_keys SET next_attempt_at = now() + interval '1 hour'"
 DUE = "SELECT id FROM exchange_api_keys WHERE next_attempt_at <= now()"
+
+
+@pytest.fixture
+async def service(database_url: DatabaseUrl, bridge: RunningBridge) -> AsyncIterator[KeyService]:
+    async with running(database_url, bridge_target=bridge.target) as service:
+        yield service
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What a replica can't send it leaves to those that can, and what has no answer keeps nobody else waiting."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,6 +25,12 @@ from tests.support.sealed import add_rows, new_key
 A_SECOND = timedelta(seconds=1)
 AWAY = Outcome(BridgeReason.BRIDGE_UNAVAILABLE, asked=False)
 DUE = "UPDATE exchange_api_keys SET bridge_state = 'pending', next_attempt_at = now()"
+
+
+@pytest.fixture
+async def service(database_url: DatabaseUrl, bridge: RunningBridge) -> AsyncIterator[KeyService]:
+    async with running(database_url, bridge_target=bridge.target) as service:
+        yield service
 
 
 def all_are_away(breaker: Breaker, _client: Client) -> None:

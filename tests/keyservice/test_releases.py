@@ -22,16 +22,23 @@ from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.api_key_pb2 import ApiKey
 from keyservice.v1.client_pb2 import Client
 from servicekit.credentials import Credentials
+from servicekit.database.url import DatabaseUrl
 from servicekit.errors import Aborted, NotFound
 from servicekit.rpc.call import REQUEST_ID
 from tests.support.audit import without_audit_table
 from tests.support.bridges import RunningBridge, refuses, refuses_once
-from tests.support.key_service import PRINCIPAL, KeyService, key_request, new_credentials, refusal
+from tests.support.key_service import PRINCIPAL, KeyService, key_request, new_credentials, refusal, running
 from tests.support.probe import eventually
 
 METADATA = ((PRINCIPAL, "ada"), (REQUEST_ID, "a-request"))
 
 Method = Callable[[KeyService, ApiKey], Awaitable[Any]]
+
+
+@pytest.fixture
+async def service(database_url: DatabaseUrl, bridge: RunningBridge) -> AsyncIterator[KeyService]:
+    async with running(database_url, bridge_target=bridge.target) as service:
+        yield service
 
 
 def _update(service: KeyService, key: ApiKey, *, disabled: bool) -> Awaitable[Any]:
