@@ -31,6 +31,7 @@ class Sign(Enum):
     """What a call tells of the bridge as such."""
 
     ALIVE = "it answered"
+    NOT_SERVING = "it answered that it does not serve yet, or no longer"
     AWAY = "the transport can't reach it"
     SILENT = "it did not answer in the time that it had"
     NEITHER = "something in between answered"
@@ -57,7 +58,7 @@ class Breaker:
         self._away: dict[str, _Trip] = {}
         self._missed: set[str] = set()
         self.returns = 0
-        """How often somebody answered for an account for which nobody had been there."""
+        """How often somebody answered for an account that had missed an answer before."""
 
     def is_away(self, account_name: str) -> bool:
         """Whether the last that was heard is that nobody is there for this account."""
@@ -90,12 +91,8 @@ class Breaker:
         return [account_name for account_name, trip in self._away.items() if now < trip.half_open_at]
 
     def answered(self, account_name: str) -> None:
-        """Somebody is there for this account; whoever answers for none may be there for all of them again."""
-        self._silences = self._looks_lost = 0
-        self._silent = self._absence = None
-        if account_name == NO_ACCOUNT:
-            self._away.clear()
-        self._away.pop(account_name, None)
+        """Somebody serves this account; whoever answers for none may be there for all of them again."""
+        self._there(account_name)
         if account_name in self._missed:
             # The others are tried anew now. Those who are still missed then will have failed again.
             self._missed.clear()
@@ -106,21 +103,39 @@ class Breaker:
         trip = _Trip(outcome, self._clock() + self._pause)
         if sign is Sign.ALIVE:
             self.answered(account_name)
+        elif sign is Sign.NOT_SERVING:
+            self._there(account_name)
+            self._miss(account_name)
         elif sign is Sign.AWAY and account_name != NO_ACCOUNT:
-            if len(self._missed) >= _MOST_ACCOUNTS:
-                self._away.clear()
-                self._missed.clear()
+            self._miss(account_name)
             self._away[account_name] = trip
-            self._missed.add(account_name)
         elif sign is Sign.AWAY:
             # One look may have met the one of several bridges that is away; nobody answers in between where all are.
             self._looks_lost += 1
             if self._looks_lost >= LOOKS:
                 self._absence = outcome
         elif sign is Sign.SILENT and timeout >= LONG_ENOUGH:
+            self._miss(account_name)
             self._silences += 1
             if self._silences >= SILENCES:
                 self._silent = trip
+
+    def _there(self, account_name: str) -> None:
+        """Nobody need be kept from asking."""
+        self._silences = self._looks_lost = 0
+        self._silent = self._absence = None
+        if account_name == NO_ACCOUNT:
+            self._away.clear()
+        self._away.pop(account_name, None)
+
+    def _miss(self, account_name: str) -> None:
+        """Its keys wait for somebody who serves it, and so may those of other accounts."""
+        if account_name == NO_ACCOUNT:
+            return
+        if len(self._missed) >= _MOST_ACCOUNTS:
+            self._away.clear()
+            self._missed.clear()
+        self._missed.add(account_name)
 
     def _trip(self, account_name: str) -> _Trip | None:
         return self._silent or self._away.get(account_name)

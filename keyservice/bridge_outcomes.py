@@ -51,6 +51,8 @@ BY_CODE_OF_THE_TRANSPORT: Mapping[StatusCode, BridgeReason] = {
 # The bridge would take the same content under a higher revision.
 STALE = frozenset({"STALE_REVISION", "REVISION_REUSED"})
 MISSING = frozenset({"CONNECTOR_NOT_FOUND", "ACCOUNT_NOT_FOUND"})
+# It is there, and can't be asked for anything now.
+NOT_SERVING = frozenset({"SHUTTING_DOWN", "STARTING"})
 # With these also the bridge's own answer may end what it had done already.
 _HALF_WAY = frozenset({StatusCode.DEADLINE_EXCEEDED, StatusCode.INTERNAL})
 
@@ -69,6 +71,8 @@ def outcome_of(failure: RpcFailure) -> Outcome:
 
 def sign_of(failure: RpcFailure) -> Sign:
     """What it means for the bridge."""
+    if failure.reason in NOT_SERVING:
+        return Sign.NOT_SERVING
     if failure.ours:
         return Sign.ALIVE
     if failure.code is StatusCode.UNAVAILABLE:

@@ -71,6 +71,28 @@ def test_who_was_missed_and_answers_is_back_once_for_all_who_were_missed(breaker
     assert breaker.returns == 2
 
 
+def test_who_gave_no_answer_for_long_enough_is_back_with_the_next_one(breaker: Breaker) -> None:
+    breaker.failed(ADA, Sign.SILENT, LATE, timedelta(milliseconds=50))
+    breaker.answered(ADA)
+    assert breaker.returns == 0
+    breaker.failed(ADA, Sign.SILENT, LATE, LONG)
+    breaker.failed(NO_ACCOUNT, Sign.SILENT, LATE, LONG)
+    breaker.answered(NO_ACCOUNT)
+    assert breaker.returns == 0
+    breaker.answered(ADA)
+    assert breaker.returns == 1
+
+
+def test_a_bridge_that_does_not_serve_yet_may_be_asked_and_is_not_back(breaker: Breaker) -> None:
+    breaker.failed(ADA, Sign.AWAY, AWAY, LONG)
+    for account in (ADA, BOB):
+        breaker.failed(account, Sign.NOT_SERVING, AWAY, LONG)
+        assert breaker.refusal(account) is None
+    assert breaker.returns == 0
+    breaker.answered(BOB)
+    assert breaker.returns == 1
+
+
 def test_after_a_moment_one_call_goes_through_and_the_others_wait_for_what_it_finds(
     breaker: Breaker, clock: Clock
 ) -> None:

@@ -14,8 +14,9 @@ from keyservice.bridge_watch import BridgeWatch
 from keyservice.store.due_rows import MOST_RUNS
 from keyservice.v1.client_pb2 import Client
 from servicekit.database.url import DatabaseUrl
+from servicekit.errors import Unavailable
 from servicekit.rpc.call import Call
-from tests.support.bridges import RunningBridge, aborts
+from tests.support.bridges import Fault, RunningBridge, aborts, refuses
 from tests.support.key_service import KeyService, running
 from tests.support.probe import eventually
 
@@ -92,20 +93,26 @@ async def test_what_fails_although_the_looks_find_a_bridge_keeps_its_pauses(
         assert not await service.sql(DUE)
 
 
+@pytest.mark.parametrize("fault", [AWAY, aborts(grpc.StatusCode.DEADLINE_EXCEEDED)], ids=["away", "hung"])
 async def test_what_waits_for_a_bridge_that_no_look_meets_is_due_when_one_of_its_accounts_has_an_answer(
-    service: KeyService, client: Client, bridge: RunningBridge, watch: BridgeWatch
+    service: KeyService, client: Client, bridge: RunningBridge, watch: BridgeWatch, fault: Fault
 ) -> None:
     await watch.once()
-    bridge.faults.before["AddConnector"] = AWAY
+    bridge.faults.before["AddConnector"] = fault
     for label in ("one", "two"):
         await service.add_key(client, label=label)
     await service.sql(LATER)
     await watch.once()
     assert not await service.sql(DUE)
-    del bridge.faults.before["AddConnector"]
+    bridge.faults.before["AddConnector"] = refuses(Unavailable("Not yet.", reason="STARTING"))
     await service.add_key(client, label="three")
+    await service.sql(LATER)
     await watch.once()
-    assert len(await service.sql(DUE)) == 2
+    assert not await service.sql(DUE)
+    del bridge.faults.before["AddConnector"]
+    await service.add_key(client, label="four")
+    await watch.once()
+    assert len(await service.sql(DUE)) == 3
 
 
 async def test_where_there_are_more_runs_than_a_look_asks_about_the_next_looks_ask_about_the_others(
