@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from keyservice.convergence import Convergence
@@ -73,7 +73,8 @@ class Reinitialization:
     async def many(self, caller: Caller, wanted: Selection) -> AsyncGenerator[Progress, None]:
         """Make all of them due, which the loops of all replicas then work off, and tell of each that was tried.
 
-        A replica that stops ends the stream, as its own loop works nothing off any more; the keys stay due.
+        A replica that stops ends the stream, as its own loop works nothing off any more. The keys stay due, but for
+        those that somebody else holds until the stop.
         """
         with self._place_of(caller):
             async with aclosing(self._many(caller, wanted)) as progress:
@@ -103,6 +104,7 @@ class Reinitialization:
 
     async def _many(self, caller: Caller, wanted: Selection) -> AsyncGenerator[Progress, None]:
         async with self._database.transaction(whose=caller.share) as connection:
+            begun = await due_rows.clock(connection)
             selected = await due_rows.make_due(
                 connection,
                 caller,
@@ -115,7 +117,7 @@ class Reinitialization:
             await audit.record(connection, caller, "ReinitializeApiKeys", client_id=about)
         self._convergence.leave_to_the_loop(selected.made_due)
         held = set(selected.held)
-        self._convergence.work.start(self._make_due_one_by_one(held))
+        self._convergence.work.start(self._make_due_when_free(held, begun, wanted))
         left = {*selected.made_due, *held}
         progress = Progress(len(left))
         yield progress
@@ -127,18 +129,19 @@ class Reinitialization:
                 progress = Progress(progress.total, progress.done + 1, configured, key)
                 yield progress
 
-    async def _make_due_one_by_one(self, held: set[UUID]) -> None:
-        """What somebody held just then waits for him, also when the caller goes away. The set tells what is left."""
+    async def _make_due_when_free(self, held: set[UUID], since: datetime, wanted: Selection) -> None:
+        """What somebody held just then follows, also when the caller goes away. The set tells what is left."""
         while held:
-            key_id = next(iter(held))
+            await asyncio.sleep(LOOK.total_seconds())
             try:
-                async with self._database.transaction() as connection:
-                    await due_rows.make_one_due(connection, key_id)
+                async with self._database.autocommit() as connection:
+                    selected = await due_rows.make_held_due(
+                        connection, list(held), since=since, only_unconfigured=wanted.only_unconfigured
+                    )
             except KeybridgeError as error:
-                _log.warning(
-                    "a key can't be made due, and is later", api_key_id=str(key_id), reason=error.reason
-                )
+                _log.warning("keys can't be made due, and are later", keys=len(held), reason=error.reason)
                 await asyncio.sleep(_A_MOMENT.total_seconds())
-            else:
-                held.discard(key_id)
-                self._convergence.leave_to_the_loop([key_id])
+                continue
+            held.intersection_update(selected.held)
+            if selected.made_due:
+                self._convergence.leave_to_the_loop(selected.made_due)

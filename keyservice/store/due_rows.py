@@ -4,13 +4,13 @@ The statements for many rows skip those that somebody holds. So none of them is 
 holds a row is about to decide it, or leaves it as it was for the next turn.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import BindParameter, Select, Uuid, and_, func, literal, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, Uuid, and_, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -47,7 +47,7 @@ class Selected:
 
     made_due: list[UUID]
     held: list[UUID]
-    """By somebody, so that it is as it was."""
+    """By somebody just then, or changed by him, so that they are as he left them."""
 
 
 async def example_of_each_run(connection: Executor, *, besides: str, after: str = "") -> list[Example]:
@@ -119,52 +119,53 @@ async def make_due(
 
     What is under way is left to whoever is at work on it, but counts as the first attempt from now on.
     """
-    mine = scope.visible(_table.client_id, limited=caller.limited)
-    query = select(_table.id).where(WANTED, mine).params(scope.parameters(caller))
+    wanted = [WANTED, scope.visible(_table.client_id, limited=caller.limited)]
     if client_id is not None:
-        query = query.where(_table.client_id == client_id)
+        wanted.append(_table.client_id == client_id)
     if exchange is not None:
-        query = query.where(_table.exchange == exchange)
+        wanted.append(_table.exchange == exchange)
     if only_unconfigured:
-        query = query.where(~CONFIGURED)
-    rows = (await connection.execute(_making_due(query))).all()
-    return Selected([row.id for row in rows if row.made_due], [row.id for row in rows if not row.made_due])
+        wanted.append(~CONFIGURED)
+    return await _make_due(connection, and_(*wanted), scope.parameters(caller))
 
 
-async def make_one_due(connection: AsyncConnection, key_id: UUID) -> None:
-    """The same for one key, in a unit of work that waits for whoever holds it."""
-    query = select(_table.id).where(_table.id == key_id)
-    await connection.execute(query.with_for_update())
-    await connection.execute(_making_due(query.where(WANTED)))
+async def make_held_due(
+    connection: AsyncConnection, ids: Sequence[UUID], *, since: datetime, only_unconfigured: bool
+) -> Selected:
+    """The same later for keys that somebody held, but for those that have been tried ``since`` they were selected."""
+    tried_since = func.greatest(_table.configured_at, _table.last_attempt_at) >= since
+    wanted = [_is_one_of(ids), WANTED, or_(UNDER_WAY, tried_since.is_not(True))]
+    if only_unconfigured:
+        wanted.append(~CONFIGURED)
+    return await _make_due(connection, and_(*wanted), {})
 
 
 async def tried(connection: Executor, ids: Sequence[UUID]) -> list[ApiKey]:
     """Those of the keys, made due before, about which the bridge has been asked since, or need not be any more."""
     untried = and_(WAITS, _table.bridge_reason.is_(None), _table.attempt_count <= 1)
-    statement = select(*COLUMNS).where(_table.id == func.any(literal(list(ids), ARRAY(Uuid))))
-    statement = statement.where(or_(~untried, ~WANTED))
+    statement = select(*COLUMNS).where(_is_one_of(ids), or_(~untried, ~WANTED))
     return [record(row) for row in await connection.execute(statement)]
 
 
-def _making_due(query: Select[UUID]) -> Select[UUID, bool]:
-    """The statement that does so with what is selected, and says with which of that."""
-    selected = query.cte("selected")
-    free = (
-        select(_table.id)
-        .where(_table.id.in_(select(selected.c.id)), ~UNDER_WAY)
-        .with_for_update(skip_locked=True)
-        .cte("free")
-    )
+async def _make_due(
+    connection: AsyncConnection, wanted: ColumnElement[bool], parameters: Mapping[str, Any]
+) -> Selected:
+    """What is said of ``wanted`` rows is asked again of each that is got hold of: it may have changed just then."""
+    selected = select(_table.id).where(wanted).cte("selected")
+    ours = select(_table.id).where(_table.id.in_(select(selected.c.id)), wanted)
+    ours = ours.with_for_update(skip_locked=True)
+    free = ours.where(~UNDER_WAY).cte("free")
     made = update(_table).where(_table.id == free.c.id).values(AFRESH | UNCHANGED)
-    begun = (
-        select(_table.id)
-        .where(_table.id.in_(select(selected.c.id)), UNDER_WAY)
-        .with_for_update(skip_locked=True)
-        .cte("begun")
-    )
+    begun = ours.where(UNDER_WAY).cte("begun")
     counted = update(_table).where(_table.id == begun.c.id).values({"attempt_count": 1} | UNCHANGED)
     changed = [
         select(each.c.id)
         for each in (made.returning(_table.id).cte("made"), counted.returning(_table.id).cte("counted"))
     ]
-    return select(selected.c.id, or_(*(selected.c.id.in_(each) for each in changed)).label("made_due"))
+    made_due = or_(*(selected.c.id.in_(each) for each in changed))
+    rows = (await connection.execute(select(selected.c.id, made_due.label("made_due")), parameters)).all()
+    return Selected([row.id for row in rows if row.made_due], [row.id for row in rows if not row.made_due])
+
+
+def _is_one_of(ids: Sequence[UUID]) -> ColumnElement[bool]:
+    return _table.id == func.any(literal(list(ids), ARRAY(Uuid)))

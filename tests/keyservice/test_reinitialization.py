@@ -1,18 +1,22 @@
 """Keys are taken to the bridge anew, one or many, and whoever asked for it hears what comes of that attempt."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
 
 from keyservice.errands import Tried
+from keyservice.store import due_rows
 from keyservice.v1 import bridge_status_pb2 as status
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.api_key_pb2 import ApiKey
 from keyservice.v1.client_pb2 import Client
+from servicekit.database.engine import Connection
 from servicekit.database.url import DatabaseUrl
 from tests.support.bridges import RunningBridge, waits_for
 from tests.support.key_service import KeyService, running
@@ -28,7 +32,11 @@ async def service(database_url: DatabaseUrl, bridge: RunningBridge) -> AsyncIter
 
 
 async def progress(service: KeyService, **wanted: Any) -> list[pb.ReinitializeApiKeysResponse]:
-    return [each async for each in service.stub.ReinitializeApiKeys(pb.ReinitializeApiKeysRequest(**wanted))]
+    return await _all(service.stub.ReinitializeApiKeys(pb.ReinitializeApiKeysRequest(**wanted)))
+
+
+async def _all(stream: AsyncIterable[pb.ReinitializeApiKeysResponse]) -> list[pb.ReinitializeApiKeysResponse]:
+    return [each async for each in stream]
 
 
 async def test_many_keys_are_taken_to_the_bridge_anew_with_the_progress(
@@ -117,23 +125,91 @@ async def test_progress_is_told_with_the_bridge_away_too(
     assert told[-1].api_key.bridge_status.reason == status.BRIDGE_REASON_BRIDGE_UNAVAILABLE
 
 
+WAITS_LONG = (
+    "UPDATE exchange_api_keys SET bridge_state = 'pending', bridge_reason = 'bridge_timeout', attempt_count = 6,"
+    " next_attempt_at = now() + interval '1 hour', configured_at = NULL, configured_instance = NULL"
+)
+
+
+@asynccontextmanager
+async def held_by_somebody(service: KeyService, *labels: str) -> AsyncIterator[Connection]:
+    """A unit of work has the rows of these keys, until the end."""
+    async with service.database.transaction() as connection:
+        await connection.execute(
+            text("SELECT FROM exchange_api_keys WHERE label = any(:labels) FOR UPDATE"),
+            {"labels": list(labels)},
+        )
+        yield connection
+
+
 async def test_a_key_that_somebody_holds_just_then_is_made_due_when_he_lets_go_of_it(
     service: KeyService, client: Client
 ) -> None:
-    held = await service.add_key(client, label="held")
-    free = await service.add_key(client, label="free")
-    await service.sql(
-        "UPDATE exchange_api_keys SET bridge_state = 'pending', bridge_reason = 'bridge_timeout', attempt_count = 6,"
-        " next_attempt_at = now() + interval '1 hour', configured_at = NULL, configured_instance = NULL"
-    )
-    async with service.database.transaction() as connection:
-        await connection.execute(text("SELECT FROM exchange_api_keys WHERE label = 'held' FOR UPDATE"))
-        staying = aiter(service.stub.ReinitializeApiKeys(pb.ReinitializeApiKeysRequest(), timeout=20))
-        told = [await anext(staying), await anext(staying)]
-        assert [(each.total, each.done) for each in told] == [(2, 0), (2, 1)]
-        assert told[1].api_key.id == free.id
+    keys = {label: await service.add_key(client, label=label) for label in ("long", "free", "short")}
+    await service.sql(WAITS_LONG)
+    async with held_by_somebody(service, "long"):
+        async with held_by_somebody(service, "short"):
+            staying = aiter(service.stub.ReinitializeApiKeys(pb.ReinitializeApiKeysRequest(), timeout=20))
+            told = [await anext(staying), await anext(staying)]
+            assert [(each.total, each.done) for each in told] == [(3, 0), (3, 1)]
+            assert told[1].api_key.id == keys["free"].id
+        # Who is still held keeps nobody else waiting.
+        assert (await anext(staying)).api_key.id == keys["short"].id
     last = await anext(staying)
-    assert (last.done, last.configured, last.api_key.id) == (2, 2, held.id)
+    assert (last.done, last.configured, last.api_key.id) == (3, 3, keys["long"].id)
+
+
+@pytest.mark.parametrize("only_unconfigured", [True, False])
+async def test_a_key_that_is_acknowledged_by_whoever_holds_it_just_then_is_not_pushed_again(
+    service: KeyService, client: Client, bridge: RunningBridge, only_unconfigured: bool
+) -> None:
+    await service.add_key(client, label="held")
+    await service.sql(WAITS_LONG)
+    bridge.faults.seen.clear()
+    async with held_by_somebody(service, "held") as connection:
+        request = pb.ReinitializeApiKeysRequest(only_unconfigured=only_unconfigured)
+        staying = aiter(service.stub.ReinitializeApiKeys(request, timeout=20))
+        assert (await anext(staying)).total == 1
+        await connection.execute(
+            text(
+                "UPDATE exchange_api_keys SET bridge_state = 'configured', bridge_reason = NULL, attempt_count = 0,"
+                " next_attempt_at = NULL, configured_at = clock_timestamp(), configured_instance = :run"
+            ),
+            {"run": bridge.instance_id},
+        )
+    last = await anext(staying)
+    assert (last.done, last.configured) == (1, 1)
+    assert not bridge.faults.requests("AddConnector")
+
+
+async def test_what_a_call_has_pushed_is_not_pushed_again_by_another_one_that_comes_to_it_late(
+    service: KeyService, client: Client, bridge: RunningBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = [str(number) for number in range(20)]
+    for label in labels:
+        await service.add_key(client, label=label)
+    bridge.faults.seen.clear()
+    make, done, begun = due_rows.make_held_due, asyncio.Event(), []
+
+    async def in_turn(connection: Connection, ids: Sequence[UUID], **kwargs: Any) -> due_rows.Selected:
+        begun.append(kwargs["since"])
+        if kwargs["since"] != begun[0]:
+            await done.wait()
+        return await make(connection, ids, **kwargs)
+
+    monkeypatch.setattr(due_rows, "make_held_due", in_turn)
+    request = pb.ReinitializeApiKeysRequest()
+    async with held_by_somebody(service, *labels):
+        calls = [aiter(service.stub.ReinitializeApiKeys(request, timeout=30)) for _ in range(2)]
+        for call in calls:
+            assert (await anext(call)).total == len(labels)
+        await eventually(lambda: len(set(begun)) == 2, "both wait for what is held")
+    told = [asyncio.ensure_future(_all(call)) for call in calls]
+    await asyncio.wait(told, return_when=asyncio.FIRST_COMPLETED)
+    done.set()
+    for each in await asyncio.gather(*told):
+        assert [progress.done for progress in each] == list(range(1, len(labels) + 1))
+    assert len(bridge.faults.requests("AddConnector")) == len(labels)
 
 
 async def test_who_goes_away_has_what_was_held_made_due_all_the_same(
@@ -144,8 +220,7 @@ async def test_who_goes_away_has_what_was_held_made_due_all_the_same(
         "UPDATE exchange_api_keys SET bridge_state = 'failed', bridge_reason = 'credentials_rejected',"
         " next_attempt_at = NULL"
     )
-    async with service.database.transaction() as connection:
-        await connection.execute(text("SELECT FROM exchange_api_keys FOR UPDATE"))
+    async with held_by_somebody(service, key.label):
         call = service.stub.ReinitializeApiKeys(pb.ReinitializeApiKeysRequest())
         assert (await anext(aiter(call))).total == 1
         call.cancel()
