@@ -17,6 +17,7 @@ from keyservice.bridge import Bridge
 from keyservice.bridge_records import Balance, Holding, Outcome
 from keyservice.deadlines import time_for_bridge
 from keyservice.enums import BridgeReason, BridgeState, ReadStatus
+from keyservice.others import once_answered
 from keyservice.records import ApiKey, Caller, account_name_of
 from keyservice.store import api_key_lists, clients
 from keyservice.totals import FundsKind, Total, totals
@@ -35,8 +36,8 @@ _log = logs.get(__name__)
 class Converge(Protocol):
     """Takes a key to the bridge: also one that counts as configured, because the bridge was seen not to hold it."""
 
-    async def __call__(self, caller: Caller, key: ApiKey, *, timeout: timedelta) -> ApiKey:
-        """The key as it is known to be after the bridge was given this long."""
+    async def __call__(self, caller: Caller, key: ApiKey, *, timeout: timedelta) -> ApiKey | None:
+        """The key as it is known to be after the bridge was given this long; None while somebody else is at it."""
         ...
 
 
@@ -138,26 +139,36 @@ class Balances:
     async def _repair_and_ask(
         self, caller: Caller, lost: Sequence[ApiKey], max_age: timedelta, time: timedelta
     ) -> dict[UUID, KeyBalances]:
-        """Have the keys pushed again, and ask once more for those that the bridge then holds: all in this time."""
+        """Have the keys pushed again, and ask once more for those that the bridge then holds: half of the time for
+        each, so that one that is pushed for long is the only one of which nothing is known.
+        """
         until = monotonic() + time.total_seconds()
+        repaired = await self._repair(caller, lost, until - time.total_seconds() / 2)
+        found = {key.id: _not_asked(key) for key in repaired}
+        configured = [key for key in repaired if key.configured]
+        return found | await self._ask(configured, max_age, timedelta(seconds=until - monotonic()))
+
+    async def _repair(self, caller: Caller, lost: Sequence[ApiKey], until: float) -> list[ApiKey]:
+        """The keys after the bridge was given this long to take them."""
         gate = asyncio.Semaphore(_REPAIRED_AT_ONCE)
 
-        async def repair(key: ApiKey) -> ApiKey:
+        async def repair(key: ApiKey) -> ApiKey | None:
             async with gate:
                 time = timedelta(seconds=until - monotonic())
                 return await self._converge(caller, key, timeout=time) if time > _EMPTY else key
 
         tried = await asyncio.gather(*(repair(key) for key in lost), return_exceptions=True)
-        repaired = [_unless_failed(key, result) for key, result in zip(lost, tried, strict=True)]
-        found = {key.id: _not_asked(key) for key in repaired}
-        configured = [key for key in repaired if key.configured]
-        return found | await self._ask(configured, max_age, timedelta(seconds=until - monotonic()))
+        now = {key.id: _unless_failed(key, result) for key, result in zip(lost, tried, strict=True)}
+        if others := [key_id for key_id, key in now.items() if key is None]:
+            patience = timedelta(seconds=until - monotonic())
+            now |= await once_answered(self._database.reads, caller, others, patience)
+        return [now[key.id] or key for key in lost]
 
     def _time(self, until: float | None) -> timedelta:
         return time_for_bridge(self._wait, None if until is None else until - monotonic())
 
 
-def _unless_failed(key: ApiKey, result: ApiKey | BaseException) -> ApiKey:
+def _unless_failed(key: ApiKey, result: ApiKey | BaseException | None) -> ApiKey | None:
     """A repair that met an error of ours leaves the key as it was, and the other keys alone."""
     if isinstance(result, KeybridgeError):
         _log.warning("a key could not be repaired", key=str(key.id), reason=result.reason)

@@ -24,7 +24,6 @@ from keyservice.doubted_removals import doubt_removal
 from keyservice.enums import BridgeReason
 from keyservice.errands import Errand, Tried, Within
 from keyservice.keyring import Keyring, KeyUnreadable
-from keyservice.others import once_answered
 from keyservice.records import ApiKey, Caller, account_name_of, client_of
 from keyservice.results import Results, result_of
 from keyservice.store import clients, revisions
@@ -122,17 +121,15 @@ class Convergence:
         key: ApiKey,
         *,
         timeout: timedelta,  # noqa: ASYNC109 - the bridge is told
-    ) -> ApiKey:
-        """Take a key that the bridge was seen not to hold to it. Where somebody does so already, what comes of that is
-        the answer.
-        """
+    ) -> ApiKey | None:
+        """Take a key that the bridge was seen not to hold to it; None while somebody else is at it."""
         absence = self.absence_for(key.client_id)
         async with self._database.autocommit(whose=caller.share) as connection:
             claimed = await store.claim(
                 connection, caller, key.id, lease=LEASE, releases=absence is None, revision=key.revision
             )
         if claimed is None:
-            return await once_answered(self._database.reads, caller, key.id, timeout) or key
+            return None
         errand = Errand(claimed.key, claimed.seals, caller=caller, absence=absence)
         return await _result_of(self.work.start(self.converge(errand, timeout)), timeout) or claimed.key
 

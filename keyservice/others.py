@@ -1,24 +1,27 @@
 """What comes of an attempt that somebody else is making, for who would have made it himself."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from time import monotonic
 from typing import Final
 from uuid import UUID
 
 from keyservice.records import ApiKey, Caller
-from keyservice.store import api_keys
+from keyservice.store import api_key_lists
 from servicekit.database.reads import Reads
 
 LOOK: Final = timedelta(milliseconds=100)
 """How often the database is asked, which has no event of it."""
 
 
-async def once_answered(reads: Reads, caller: Caller, key_id: UUID, patience: timedelta) -> ApiKey | None:
-    """The key as soon as something has come of what is under way, or as it is when the time is up."""
+async def once_answered(
+    reads: Reads, caller: Caller, key_ids: Sequence[UUID], patience: timedelta
+) -> dict[UUID, ApiKey]:
+    """The keys as soon as something has come of what is under way, or as they are when the time is up."""
     until = monotonic() + patience.total_seconds()
     while True:
-        key = await api_keys.get(reads, key_id, caller)
-        if key is None or not key.wanted or not key.unanswered or monotonic() >= until:
-            return key
+        keys = await api_key_lists.named(reads, caller, key_ids)
+        if monotonic() >= until or not any(key.wanted and key.unanswered for key in keys):
+            return {key.id: key for key in keys}
         await asyncio.sleep(LOOK.total_seconds())

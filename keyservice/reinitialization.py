@@ -68,7 +68,8 @@ class Reinitialization:
         if tried is not None:
             return tried
         patience = time_for_bridge(self._convergence.inline_wait, within)
-        return Tried(require_in_use(await once_answered(self._database.reads, caller, key_id, patience)))
+        answered = await once_answered(self._database.reads, caller, [key_id], patience)
+        return Tried(require_in_use(answered.get(key_id)))
 
     async def many(self, caller: Caller, wanted: Selection) -> AsyncGenerator[Progress, None]:
         """Make all of them due, which the loops of all replicas then work off, and tell of each that was tried.

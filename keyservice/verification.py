@@ -13,6 +13,7 @@ from keyservice.custody import require_in_use
 from keyservice.deadlines import time_for_bridge
 from keyservice.enums import BridgeReason, Permission
 from keyservice.errands import Within
+from keyservice.others import once_answered
 from keyservice.records import ApiKey, Caller
 from keyservice.store import api_keys, audit
 from servicekit.database.engine import Database
@@ -65,7 +66,7 @@ class Verification:
         key = require_in_use(await api_keys.get(self._database.reads, key_id, caller))
         outcome = await self._ask(key, until)
         if outcome.missing:
-            key = require_in_use(await self._convergence.repair(caller, key, timeout=self._time(until)))
+            key = require_in_use(await self._repaired(caller, key, until))
             # Why it can't be taken there says more than that it is not there.
             outcome = await self._ask(key, until) if key.configured else _why_not(key)
         if outcome.reason is not None or outcome.permissions is None:
@@ -77,6 +78,14 @@ class Verification:
         async with self._database.transaction() as connection:
             await audit.record(connection, caller, "VerifyApiKey", client_id=key.client_id, api_key_id=key_id)
         return Proof(kept, outcome.permissions)
+
+    async def _repaired(self, caller: Caller, key: ApiKey, until: float | None) -> ApiKey | None:
+        """Where somebody takes it to the bridge already, what comes of that is the answer."""
+        repaired = await self._convergence.repair(caller, key, timeout=self._time(until))
+        if repaired is not None:
+            return repaired
+        answered = await once_answered(self._database.reads, caller, [key.id], self._time(until))
+        return answered.get(key.id)
 
     async def _ask(self, key: ApiKey, until: float | None) -> Outcome:
         return await self._bridge.verify(Connector.of(key), timeout=self._time(until))

@@ -1,9 +1,11 @@
 """Lists of API keys: the filters that exist, each with an index of its own."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import Uuid, func, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from keyservice import models
 from keyservice.enums import BridgeState
@@ -74,6 +76,13 @@ async def in_use(connection: Executor, caller: Caller, client_id: UUID, exchange
     query = query.order_by(_table.created_at, _table.id)
     rows = await connection.execute(query, scope.parameters(caller))
     return [record(row) for row in rows]
+
+
+async def named(connection: Executor, caller: Caller, ids: Sequence[UUID]) -> list[ApiKey]:
+    """The keys with these ids, deleted or not, in no order."""
+    wanted = _table.id == func.any(literal(list(ids), ARRAY(Uuid)))
+    query = select(*COLUMNS).where(wanted, scope.visible(_table.client_id, limited=caller.limited))
+    return [record(row) for row in await connection.execute(query, scope.parameters(caller))]
 
 
 async def count(connection: Executor, caller: Caller) -> Counts:

@@ -1,5 +1,6 @@
 """GetBalances, with KeyService and the bridge each behind a socket of its own."""
 
+import asyncio
 import io
 import secrets
 from collections.abc import AsyncIterator
@@ -22,9 +23,11 @@ from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.client_pb2 import Client
 from servicekit.database.url import DatabaseUrl
 from servicekit.errors import ResourceExhausted, Unavailable
+from servicekit.rpc.call import Call
 from tests.support import key_service
 from tests.support.bridges import RunningBridge, aborts, hangs, running_bridge
 from tests.support.key_service import KeyService, refusal, violations
+from tests.support.probe import eventually
 
 TIME = timedelta(seconds=20)
 KIND = key_balances_pb2.FundsKind
@@ -40,7 +43,7 @@ class House:
     mends: bool = True
     fails_with: Exception | None = None
 
-    async def converge(self, caller: Caller, key: ApiKey, *, timeout: timedelta) -> ApiKey:  # noqa: ASYNC109 - Converge's signature
+    async def converge(self, caller: Caller, key: ApiKey, *, timeout: timedelta) -> ApiKey | None:  # noqa: ASYNC109 - Converge's signature
         """What convergence does, unless a test wants it otherwise."""
         self.repairs.append(key)
         if self.fails_with is not None:
@@ -59,6 +62,16 @@ class House:
         await self.keys.sql(
             "UPDATE exchange_api_keys SET bridge_state = 'pending', configured_at = NULL,"
             " configured_instance = NULL, next_attempt_at = now() WHERE id = :id",
+            id=UUID(key_id),
+        )
+        return key_id
+
+    async def add_under_way(self, client: Client, **fields: Any) -> str:
+        """A key that another replica is taking to the bridge."""
+        key_id = await self.add_waiting(client, **fields)
+        await self.keys.sql(
+            "UPDATE exchange_api_keys SET attempt_count = 1, last_attempt_at = now(),"
+            " next_attempt_at = now() + interval '1 hour' WHERE id = :id",
             id=UUID(key_id),
         )
         return key_id
@@ -82,7 +95,7 @@ async def house(database_url: DatabaseUrl, output: io.StringIO) -> AsyncIterator
     async with running_bridge() as bridge:
         made: list[House] = []
 
-        async def converge(caller: Caller, key: ApiKey, *, timeout: timedelta) -> ApiKey:  # noqa: ASYNC109 - Converge's signature
+        async def converge(caller: Caller, key: ApiKey, *, timeout: timedelta) -> ApiKey | None:  # noqa: ASYNC109 - Converge's signature
             return await made[0].converge(caller, key, timeout=timeout)
 
         async with key_service.running(
@@ -228,6 +241,50 @@ async def test_a_key_that_waits_is_pushed_and_read(house: House, owner: Client) 
     answer = await house.balances(owner)
     assert answer.complete
     assert [key.exchange for key in house.repairs] == ["kraken"]
+
+
+async def test_keys_that_somebody_else_is_taking_to_the_bridge_keep_no_other_key_from_being_read(
+    house: House, owner: Client
+) -> None:
+    for number in range(20):
+        await house.add_under_way(owner, label=str(number))
+    await house.add_waiting(owner, label="waiting")
+    answer = await house.balances(owner)
+    assert {status(entry) for entry in answer.keys[:-1]} == {"NOT_CONFIGURED"}
+    assert all("has not answered yet" in entry.warning for entry in answer.keys[:-1])
+    assert status(answer.keys[-1]) == "OK"
+    assert [each.total for each in answer.totals] == ["2.00"]
+
+
+async def test_a_push_that_hangs_keeps_no_other_key_from_being_read(house: House, owner: Client) -> None:
+    for label in ("hangs", "goes"):
+        await house.add_waiting(owner, label=label)
+
+    async def hangs_for_one(request: bridge_pb.AddConnectorRequest, call: Call) -> None:
+        if request.connector_name == "kraken:hangs":
+            await hangs(request, call)
+
+    house.bridge.faults.before["AddConnector"] = hangs_for_one
+    answer = await house.balances(owner)
+    hung, read = answer.keys
+    assert status(read) == "OK"
+    assert hung.warning
+    assert not hung.configured
+    assert not answer.complete
+
+
+async def test_what_somebody_else_has_taken_to_the_bridge_meanwhile_is_read(
+    house: House, owner: Client
+) -> None:
+    await house.add_under_way(owner)
+    reading = asyncio.ensure_future(house.balances(owner))
+    await eventually(lambda: bool(house.repairs), "the read finds that it is under way")
+    await house.keys.sql(
+        "UPDATE exchange_api_keys SET bridge_state = 'configured', configured_at = now(),"
+        " configured_instance = :run, next_attempt_at = NULL, attempt_count = 0",
+        run=house.bridge.instance_id,
+    )
+    assert (await reading).complete
 
 
 @pytest.mark.parametrize(
