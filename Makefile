@@ -89,6 +89,7 @@ bench: $(INSTALLED) ## Measure: custody beside raw gRPC and asyncpg, sealing, th
 	@$(RUN) benchmarks.ledger
 	@$(RUN) benchmarks.connectors
 	@$(RUN) benchmarks.bridge --uvloop
+	@$(RUN) benchmarks.bridge_health
 	@$(RUN) benchmarks.greedy
 	@$(RUN) benchmarks.hostile
 

@@ -171,6 +171,10 @@ class Convergence:
         """The clients for whose accounts nothing can be sent just now."""
         return [client_of(account_name) for account_name in self._bridge.shut()]
 
+    def is_away_for(self, client_id: UUID) -> bool:
+        """Whether it is known to be away for one client's account. Who asks need not send anything."""
+        return self._bridge.is_away(account_name_of(client_id))
+
     def absence_for(self, client_id: UUID) -> Outcome | None:
         """The same for one client's account, asked with the claim of a key: None means that it is then to be sent."""
         return self._bridge.refusal(account_name_of(client_id))

@@ -17,8 +17,7 @@ from keyservice.errands import Errand
 from keyservice.places import Places
 from keyservice.records import ApiKey
 from keyservice.store import audit
-from keyservice.store import convergence as store
-from keyservice.store.convergence import CONVERGENCE
+from keyservice.store.due_claims import BEGINNING, CONVERGENCE, claim_due, claim_stretch
 from servicekit import logs
 from servicekit.database.engine import Database
 from servicekit.errors import KeybridgeError
@@ -41,6 +40,8 @@ class ConvergenceLoop:
         self._places = Places(at_once, moment=convergence.inline_wait, freed=convergence.due.set)
         self._tried_at = monotonic()
         """When something was last sent whatever is known of the bridge."""
+        self._seen_to = BEGINNING
+        """How far what is due was looked through for what can be sent, while the bridge is away for some."""
 
     async def run(self) -> Never:
         """Until cancelled. A database that is away is tried again at the next turn."""
@@ -75,19 +76,17 @@ class ConvergenceLoop:
     async def _claim_each(self, room: int) -> list[Errand]:
         """Where the bridge is away for some accounts only, what is sent of the others alone is on record."""
         async with self._database.transaction() as connection:
-            claimed = await store.claim_due(
-                connection,
-                limit=room,
-                lease=LEASE,
-                releases=False,
-                away_for=[*self._convergence.away_for, *self._places.unanswered],
+            away_for = [*self._convergence.away_for, *self._places.unanswered]
+            stretch = await claim_stretch(
+                connection, limit=room, lease=LEASE, away_for=away_for, after=self._seen_to
             )
             errands = [
                 Errand(each.key, each.seals, urgent=False, absence=self._absence_for(each.key))
-                for each in claimed
+                for each in stretch.claimed
             ]
             if sent := [errand.key for errand in errands if errand.absence is None]:
                 await audit.record_releases(connection, CONVERGENCE, sent)
+        self._seen_to = stretch.next
         return errands
 
     def _absence_for(self, key: ApiKey) -> Outcome | None:
@@ -100,7 +99,7 @@ class ConvergenceLoop:
         """All of it to be sent, or nothing."""
         away = absence is not None
         async with self._database.autocommit() as connection:
-            claimed = await store.claim_due(connection, limit=room, lease=LEASE, releases=not away, away=away)
+            claimed = await claim_due(connection, limit=room, lease=LEASE, releases=not away, afresh=away)
         return [Errand(each.key, each.seals, urgent=False, absence=absence) for each in claimed]
 
     async def _take(self, errand: Errand) -> None:

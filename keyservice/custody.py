@@ -84,10 +84,13 @@ class Custody:
         secrets = self._sealed(order.exchange, order.credentials, order.client_id, key_id, version=1)
         new = NewKey(key_id, order.client_id, order.exchange, order.label, order.environment, secrets)
         wanted = claim(self._keyring, caller, repetition)
-        # The statement decides whether there is such a client; who may not see it takes no turn of its keys by asking.
-        absence = self._convergence.absence_for(order.client_id) if caller.may_see(order.client_id) else None
-        async with self._database.autocommit(whose=caller.share) as connection:
-            added = await additions.add(connection, new, caller, wanted, LEASE, releases=absence is None)
+        # Where the bridge is away, one call has the turn to find out whether somebody is back. The statement decides
+        # whether there is anything to send, and only what is sent takes that turn.
+        away = self._convergence.is_away_for(order.client_id)
+        unit = self._database.transaction if away else self._database.autocommit
+        async with unit(whose=caller.share) as connection:
+            added = await additions.add(connection, new, caller, wanted, LEASE, releases=not away)
+            absence = await self._release(connection, caller, added) if added and away else None
             first = await requests.first_result(connection, wanted) if wanted and not added else None
         if added:
             return await self._convergence.at_once(

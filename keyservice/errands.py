@@ -8,7 +8,7 @@ from keyservice import warnings
 from keyservice.bridge_records import Outcome
 from keyservice.enums import BridgeReason
 from keyservice.records import ApiKey, Caller
-from keyservice.store.convergence import CONVERGENCE
+from keyservice.store.due_claims import CONVERGENCE
 from keyservice.store.seals import Seals
 from servicekit.credentials import Credentials
 

@@ -161,6 +161,12 @@ class ExchangeApiKey(UuidKey, Timestamps, SoftDelete, Base):
             "next_attempt_at",
             postgresql_where=text("bridge_state IN ('pending', 'removing')"),
         ),
+        # And what of that says nothing of an attempt yet: all else may be due for as long as nobody can be asked.
+        Index(
+            "ix_exchange_api_keys_due_afresh",
+            "next_attempt_at",
+            postgresql_where=text("bridge_state IN ('pending', 'removing') AND bridge_reason IS NULL"),
+        ),
         Index(
             "ix_exchange_api_keys_configured_instance",
             "configured_instance",

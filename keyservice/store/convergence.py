@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Interval,
-    Select,
     Text,
     Update,
     Uuid,
@@ -40,13 +39,11 @@ from keyservice.enums import BridgeReason, BridgeState
 from keyservice.records import ApiKey, Caller
 from keyservice.store import audit
 from keyservice.store.api_keys import COLUMNS, claimed_record, record
-from keyservice.store.bridge_states import AFRESH, CLAIMED, CLOCK, UNCHANGED, UNDER_WAY, WAITS, WANTED
+from keyservice.store.bridge_states import AFRESH, CLAIMED, CLOCK, UNCHANGED, UNDER_WAY, WANTED
 from keyservice.store.leases import taken
 from keyservice.store.seals import SEALED, Claimed
 
 _table = models.ExchangeApiKey
-CONVERGENCE: Final = Caller("convergence")
-"""On whose behalf it is that keys go to the bridge for which nobody waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,29 +63,6 @@ class Result:
     @property
     def acknowledged(self) -> bool:
         return self.state in (BridgeState.CONFIGURED, BridgeState.REMOVED)
-
-
-async def claim_due(
-    connection: AsyncConnection,
-    *,
-    limit: int,
-    lease: timedelta,
-    releases: bool,
-    away: bool = False,
-    away_for: Sequence[UUID] = (),
-) -> list[Claimed]:
-    """At most ``limit`` rows that are due, those first that have waited longest; nobody else gets them meanwhile.
-
-    That their credentials go to the bridge is on record with it, if the claim ``releases`` them. Otherwise they must
-    not go. Where the bridge is ``away``, or is so for some clients, only those are claimed of which nothing is known
-    yet: the others are left to whom they can be sent by.
-    """
-    values: dict[str, Any] = {"most": limit, "lease": lease} | audit.by(CONVERGENCE)
-    if away_for:
-        values["away_for"] = list(away_for)
-    statement = _due_claim(releases=releases, away=away, away_for_some=bool(away_for))
-    rows = await connection.execute(statement, values)
-    return [claimed_record(row) for row in rows]
 
 
 async def claim(
@@ -177,33 +151,6 @@ async def keep_permissions(
 
 
 # Made once, as those of the other hot paths.
-
-
-@cache
-def _due_claim(*, releases: bool, away: bool, away_for_some: bool) -> Select[*tuple[Any, ...]]:
-    query = select(_table.id).where(WAITS, _table.next_attempt_at <= func.now())
-    if away:
-        query = query.where(_table.bridge_reason.is_(None))
-    elif away_for_some:
-        elsewhere = _table.client_id != func.all(bindparam("away_for", type_=ARRAY(Uuid)))
-        query = query.where(or_(_table.bridge_reason.is_(None), elsewhere))
-    waiting = (
-        query.order_by(_table.next_attempt_at)
-        .limit(bindparam("most", type_=BigInteger))
-        .with_for_update(skip_locked=True)
-        .cte("waiting")
-    )
-    values = taken(bindparam("lease", type_=Interval)) | UNCHANGED
-    claimed = (
-        update(_table)
-        .where(_table.id == waiting.c.id)
-        .values(values | {"bridge_reason": None, "attempt_count": _table.attempt_count + 1})
-        .returning(*COLUMNS, *SEALED)
-        .cte("claimed")
-    )
-    return select(claimed).add_cte(audit.release(claimed)) if releases else select(claimed)
-
-
 @cache
 def _writing(*, skips: bool) -> Update:
     kinds: dict[str, TypeEngine[Any]] = {

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from keyservice.records import Caller
-from keyservice.store import api_key_lists, convergence, due_rows, rolling_check
+from keyservice.store import api_key_lists, due_claims, due_rows, rolling_check
 from servicekit.database.engine import Connection, Database
 from tests.evidence.filled import filled_server, one_connection
 from tests.evidence.plans import Plan, explained
@@ -77,7 +77,7 @@ async def one(plans: PlansOf, work: Work) -> Plan:
 
 
 async def test_what_is_due_is_claimed_by_its_time(plans: PlansOf) -> None:
-    plan = await one(plans, lambda c: convergence.claim_due(c, limit=AT_ONCE, lease=LEASE, releases=False))
+    plan = await one(plans, lambda c: due_claims.claim_due(c, limit=AT_ONCE, lease=LEASE, releases=False))
     assert plan.rows == AT_ONCE
     assert plan.discarded == 0
     assert plan.indexes == {"ix_exchange_api_keys_due", "pk_exchange_api_keys"}

@@ -1,4 +1,6 @@
-"""Attempts at the bridge, as operators see them: a warning for each that failed, and rates by outcome and reason."""
+"""Attempts at the bridge, as operators see them: a warning for each that failed or was not made, and rates by outcome
+and reason.
+"""
 
 import io
 from collections.abc import AsyncIterator
@@ -55,9 +57,13 @@ async def service(
         yield service
 
 
-def warnings(output: io.StringIO) -> list[dict[str, Any]]:
-    """What was logged of attempts, without what every line has."""
-    found = [line for line in lines(output) if line["event"] == "the bridge does not match a key yet"]
+FAILED = "the bridge does not match a key yet"
+NOT_MADE = "the bridge was not asked to match a key"
+
+
+def warnings(output: io.StringIO, event: str = FAILED) -> list[dict[str, Any]]:
+    """What was logged of attempts that failed, or of those not made, without what every line has."""
+    found = [line for line in lines(output) if line["event"] == event]
     assert {line["level"] for line in found} <= {"warning"}
     told = ("action", "api_key_id", "exchange", "reason", "code", "attempt")
     return [{name: line[name] for name in told} for line in found]
@@ -99,14 +105,29 @@ async def test_a_push_that_fails_is_one_warning_and_counts_once(
     require_no_secret(output, given)
 
 
-async def test_each_push_during_an_outage_is_a_warning_of_its_own(
+@pytest.mark.usefixtures("breaker")
+async def test_each_key_that_an_outage_keeps_from_the_bridge_is_a_warning_and_only_what_was_sent_failed(
     service: KeyService, client: Client, bridge: RunningBridge, output: io.StringIO
 ) -> None:
+    before = await service.add_key(client, label="before")
     await bridge.stop()
-    keys = [await service.add_key(client, label=label) for label in "abc"]
-    away = [warning(key, "BRIDGE_UNAVAILABLE", "UNAVAILABLE") for key in keys]
-    assert warnings(output) == away
-    assert counted(service, "push", "failure", "BRIDGE_UNAVAILABLE") == len(keys)
+    sent, *not_sent = [await service.add_key(client, label=label) for label in "abc"]
+    await service.delete_key(before)
+    away = ("BRIDGE_UNAVAILABLE", "UNAVAILABLE")
+    assert warnings(output) == [warning(sent, *away)]
+    assert warnings(output, NOT_MADE) == [
+        *(warning(key, *away) for key in not_sent),
+        warning(before, *away, action="remove"),
+    ]
+    reason = "BRIDGE_UNAVAILABLE"
+    assert (counted(service, "push", "failure", reason), counted(service, "push", "not_sent", reason)) == (
+        1,
+        2,
+    )
+    assert (
+        counted(service, "remove", "failure", reason),
+        counted(service, "remove", "not_sent", reason),
+    ) == (0, 1)
 
 
 async def test_a_removal_that_fails_says_that_it_was_one(

@@ -11,7 +11,7 @@ from keyservice import claims
 from keyservice.claims import LEASE, Claims
 from keyservice.custody import ApiKeyChanges
 from keyservice.records import ApiKey, Caller
-from keyservice.store import convergence as store
+from keyservice.store import due_claims
 from keyservice.v1.client_pb2 import Client
 from servicekit.database.url import DatabaseUrl
 from tests.support.bridges import RunningBridge, waits_for
@@ -41,7 +41,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def is_due(service: KeyService) -> bool:
     async with service.database.autocommit() as connection:
-        return bool(await store.claim_due(connection, limit=1, lease=LEASE, releases=True))
+        return bool(await due_claims.claim_due(connection, limit=1, lease=LEASE, releases=True))
 
 
 @pytest.mark.usefixtures("impatient")

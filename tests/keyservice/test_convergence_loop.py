@@ -14,7 +14,7 @@ from keyservice.bridge_records import Outcome
 from keyservice.convergence import Convergence
 from keyservice.convergence_loop import ConvergenceLoop
 from keyservice.enums import BridgeReason
-from keyservice.store.convergence import claim_due
+from keyservice.store.due_claims import claim_due
 from keyservice.v1 import bridge_status_pb2 as status
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.api_key_pb2 import ApiKey

@@ -14,6 +14,7 @@ from keyservice.breaker import LOOKS, NO_ACCOUNT, Breaker, Sign
 from keyservice.bridge_records import Outcome
 from keyservice.convergence_loop import ConvergenceLoop
 from keyservice.enums import BridgeReason
+from keyservice.store import due_claims
 from keyservice.v1.api_key_pb2 import ApiKey
 from keyservice.v1.client_pb2 import Client
 from servicekit.database.url import DatabaseUrl
@@ -101,7 +102,8 @@ async def test_a_replica_that_is_cut_off_from_the_bridge_keeps_nothing_from_it(
         await add_rows(idle.database, idle.keyring, UUID(client.id), keys, next_attempt_at=later)
         cut_off = await replica(NOBODY)
         await replica(bridge.target)
-        async with asyncio.timeout(20):
+        # The one key that is sent each second all the same may be the last one several times, with growing pauses.
+        async with asyncio.timeout(60):
             while cut_off.bridge.absence is None:  # noqa: ASYNC110 - it has to look first
                 await asyncio.sleep(0.02)
             await idle.sql("UPDATE exchange_api_keys SET next_attempt_at = now()")
@@ -170,6 +172,33 @@ async def test_what_is_under_way_without_an_answer_ends_soon_where_there_is_much
             while not bridge.held():
                 await loop.once()
                 await asyncio.sleep(0.01)
+
+
+async def test_what_can_be_sent_is_found_behind_more_that_can_not_than_a_claim_looks_at(
+    service: KeyService, bridge: RunningBridge, breaker: Breaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away, there, at_once = 16, 3, 2
+    monkeypatch.setattr(due_claims, "_STRETCH", 4)
+    bad, good = await service.add_client(), await service.add_client()
+    one_is_away(breaker, bad)
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    for client in (*[bad] * away, *[good] * there, bad):
+        since += A_SECOND
+        await add_rows(service.database, service.keyring, UUID(client.id), 1, next_attempt_at=since)
+    tried = "UPDATE exchange_api_keys SET bridge_reason = 'bridge_unavailable' WHERE next_attempt_at < :since"
+    await service.sql(tried, since=since)
+    loop = ConvergenceLoop(service.database, service.convergence, at_once=at_once)
+    claimed = []
+    for _ in range(8):
+        claimed.append(await loop.once())
+        await service.convergence.work.end()
+    # What has not been tried is told at once, wherever it is. Nothing is passed over because there was no room.
+    assert claimed == [1, 0, 0, 0, 2, 1, 0, 0]
+    assert len(bridge.held()) == there
+    # And then again from the beginning: somebody may be there by now.
+    breaker.answered(bad.account_name)
+    one_is_away(breaker, good)
+    assert await loop.once() == at_once
 
 
 async def test_a_key_that_waits_past_its_time_says_so(

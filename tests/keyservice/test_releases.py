@@ -10,7 +10,7 @@ import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from keyservice.breaker import LOOKS, NO_ACCOUNT, PAUSE, Breaker, Sign
+from keyservice.breaker import LONG_ENOUGH, LOOKS, NO_ACCOUNT, PAUSE, SILENCES, Breaker, Sign
 from keyservice.bridge_records import Outcome
 from keyservice.convergence_loop import ConvergenceLoop
 from keyservice.custody import ApiKeyOrder
@@ -308,21 +308,45 @@ async def test_the_one_key_that_finds_out_whether_an_account_is_served_again_is_
     assert not breaker.is_away(client.account_name)
 
 
-async def test_who_may_not_see_a_client_does_not_take_the_turn_of_its_keys_to_find_that_out(
-    service: KeyService, client: Client, bridge: RunningBridge, monkeypatch: pytest.MonkeyPatch
+async def ask_again(service: KeyService, request: pb.AddApiKeyRequest) -> None:
+    assert (await service.stub.AddApiKey(request)).api_key.label == request.label
+
+
+async def ask_for_nobody(service: KeyService, _request: pb.AddApiKeyRequest) -> None:
+    told = await refusal(service.stub.AddApiKey(key_request(Client(id=str(uuid4())))))
+    assert told.reason == "CLIENT_NOT_FOUND"
+
+
+async def ask_as_a_stranger(service: KeyService, request: pb.AddApiKeyRequest) -> None:
+    secrets = Credentials(api_key=uuid4().hex, api_secret=uuid4().hex)
+    order = ApiKeyOrder(UUID(request.client_id), "kraken", "", Environment.LIVE, secrets)
+    with pytest.raises(NotFound):
+        await service.custody.add(Caller("a stranger", clients=frozenset()), order, None)
+
+
+@pytest.mark.parametrize("ask", [ask_again, ask_for_nobody, ask_as_a_stranger])
+async def test_who_has_nothing_sent_does_not_take_the_turn_to_find_out_whether_somebody_is_back(
+    service: KeyService,
+    client: Client,
+    bridge: RunningBridge,
+    monkeypatch: pytest.MonkeyPatch,
+    ask: Callable[[KeyService, pb.AddApiKeyRequest], Awaitable[None]],
 ) -> None:
     now = 1000.0
     breaker = Breaker(clock=lambda: now)
     monkeypatch.setattr(service.bridge, "_breaker", breaker)
-    trip(breaker, client)
+    request = key_request(client, request_id=str(uuid4()))
+    await service.stub.AddApiKey(request)
+    silence = Outcome(BridgeReason.BRIDGE_TIMEOUT, asked=False)
+    for _ in range(SILENCES):
+        breaker.failed(client.account_name, Sign.SILENT, silence, LONG_ENOUGH)
     now += PAUSE.total_seconds()
-    secrets = Credentials(api_key=uuid4().hex, api_secret=uuid4().hex)
-    order = ApiKeyOrder(UUID(client.id), "kraken", "", Environment.LIVE, secrets)
-    with pytest.raises(NotFound):
-        await service.custody.add(Caller("a stranger", clients=frozenset()), order, None)
+    await ask(service, request)
+    before = len(await releases(service))
     bridge.faults.seen.clear()
-    assert (await service.stub.AddApiKey(key_request(client))).trading_bridge_configured
-    assert len(pushed(bridge)) == 1
+    assert (await service.stub.AddApiKey(key_request(client, label="another"))).trading_bridge_configured
+    [event] = (await releases(service))[before:]
+    assert pushed(bridge) == [event[3]]
 
 
 @pytest.mark.parametrize("method", METHODS)

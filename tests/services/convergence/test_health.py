@@ -1,9 +1,12 @@
-"""GetBridgeHealth says how the bridge is in a moment, whatever the bridge does: two processes, one at a halt."""
+"""GetBridgeHealth says how the bridge is in a moment, whatever the bridge does: two processes, one at a halt.
+
+How late the latest answers are is measured by ``benchmarks.bridge_health``, with nothing else on the machine.
+"""
 
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from statistics import mode, quantiles
+from statistics import median, mode
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -19,7 +22,7 @@ from tests.support.service_process import PATIENCE, StartService, raw_url
 if TYPE_CHECKING:
     from keyservice.v1.key_service_pb2_grpc import KeyServiceAsyncStub
 
-CALLS = 30
+CALLS = 50
 MOMENT = 0.1
 # So long KeyService gives the bridge: whoever had to wait for that would not be answered in time here.
 WAIT = f"{2 * PATIENCE:g}s"
@@ -54,7 +57,7 @@ async def require_said(stub: "KeyServiceAsyncStub", wanted: Said) -> None:
         said.append(await look(stub))
         seconds.append(monotonic() - begun)
     assert mode(said) == wanted, said
-    assert quantiles(seconds)[0] < MOMENT, seconds
+    assert median(seconds) < MOMENT, seconds
 
 
 async def test_whatever_the_bridge_does_its_health_is_told_in_a_moment(stage: Stage) -> None:
