@@ -13,6 +13,8 @@ from servicekit.database.reads import Reads
 
 LOOK: Final = timedelta(milliseconds=100)
 """How often the database is asked, which has no event of it."""
+# Most attempts are over within milliseconds.
+_FIRST_LOOK: Final = timedelta(milliseconds=10)
 
 
 async def once_answered(
@@ -20,8 +22,10 @@ async def once_answered(
 ) -> dict[UUID, ApiKey]:
     """The keys as soon as something has come of what is under way, or as they are when the time is up."""
     until = monotonic() + patience.total_seconds()
+    pause = _FIRST_LOOK
     while True:
         keys = await api_key_lists.named(reads, caller, key_ids)
         if monotonic() >= until or not any(key.wanted and key.unanswered for key in keys):
             return {key.id: key for key in keys}
-        await asyncio.sleep(LOOK.total_seconds())
+        await asyncio.sleep(pause.total_seconds())
+        pause = min(2 * pause, LOOK)
