@@ -19,6 +19,8 @@ from bridgeservice.v1.order_pb2 import (
     ORDER_STATE_CANCELED,
     ORDER_STATE_FILLED,
     ORDER_STATE_OPEN,
+    ORDER_STATE_PENDING,
+    ORDER_STATE_REJECTED,
     ORDER_TYPE_LIMIT,
     ORDER_TYPE_MARKET,
 )
@@ -27,6 +29,7 @@ from bridgeservice.v1.portfolio_pb2 import ConnectorPortfolio, ConnectorStatus
 from bridgeservice.v1.trading_bridge_pb2_grpc import TradingBridgeStub
 from servicekit.database.url import DatabaseUrl
 from tests.simulator.accounts import AccountKeys
+from tests.simulator.faults import FaultKind
 from tests.simulator.simulator import Simulator
 from tests.support.bridge_service import ACCOUNT, connector_request
 from tests.support.key_service import refusal
@@ -204,6 +207,41 @@ async def test_all_orders_are_gone_when_that_is_answered_and_orders_wait_for_no_
             # What became of them is still being asked.
             assert (await asyncio.wait_for(place(), 5)).order.state == ORDER_STATE_OPEN
             assert simulator.seen.count("kraken", "/AddOrder") == count + 1
+
+
+async def test_an_order_that_waits_behind_a_question_that_hangs_is_rejected_when_its_time_is_up(
+    start_service: StartService, database_url: DatabaseUrl
+) -> None:
+    """At kraken, where what a connector asks is sent one after the other."""
+    async with Simulator() as simulator:
+        keys = simulator.add_account("kraken", balances={"USDT": "1000"})
+        process = start_service(
+            "bridgeservice",
+            DATABASE_URL=raw_url(database_url),
+            BRIDGESERVICE_EXCHANGE_URLS=json.dumps(simulator.urls),
+        )
+        async with asking(process) as bridge:
+            await bridge.AddConnector(connector_request("kraken", credentials=of(keys)))
+            await bridge.ListMarkets(pb.ListMarketsRequest(exchange="kraken"), **PATIENT)
+            simulator.faults["kraken"].add(FaultKind.HANG, path="/BalanceEx")
+            holding = pb.GetPortfolioRequest(account_name=ACCOUNT, quote_asset="USDT")
+            asked = asyncio.ensure_future(bridge.GetPortfolio(holding, **PATIENT))
+            await asyncio.wait_for(simulator.seen.until(1, "kraken", "/BalanceEx"), 20)
+            wish = pb.PlaceOrderRequest(
+                account_name=ACCOUNT, connector_name="kraken", symbol="SHARP/USDT", side=ORDER_SIDE_BUY,
+                type=ORDER_TYPE_LIMIT, amount="10.5", price="1.0",
+            )  # fmt: skip
+            order = (await bridge.PlaceOrder(wish, timeout=2)).order
+            assert order.state == ORDER_STATE_PENDING
+            request = pb.GetOrderRequest(account_name=ACCOUNT, order_id=order.order_id)
+            async with asyncio.timeout(20):
+                while order.state == ORDER_STATE_PENDING:
+                    await asyncio.sleep(0.05)
+                    order = (await bridge.GetOrder(request)).order
+            assert (order.state, order.reason) == (ORDER_STATE_REJECTED, "EXCHANGE_TIMEOUT")
+            simulator.faults["kraken"].clear()
+            await asked
+        assert simulator.orders("kraken") == []
 
 
 async def test_paper_works_with_a_database_and_says_what_it_lacks_without(
