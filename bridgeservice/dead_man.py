@@ -1,7 +1,8 @@
 """The dead man's switch: exchanges that have one cancel a connector's orders when this bridge falls silent.
 
 It is armed anew, long before it would go off, for each connector with open orders; and disarmed when none is left.
-That takes turns of orders: only two wait at an exchange at once, so that nobody's order waits for long.
+That takes turns of orders: only two wait at an exchange at once, so that nobody's order waits for long. No exchange
+waits for another one: each has a round of its own, however slow the others' are.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from servicekit import logs
 from servicekit.database.engine import Database
 from servicekit.errors import KeybridgeError, NotFound
 
+_Line: TypeAlias = tuple[str, Environment]
 _Setting: TypeAlias = tuple[Connector, timedelta]
 
 _AT_ONCE: Final = 2
@@ -45,30 +47,46 @@ class DeadMan:
         self._armed: dict[Place, float] = {}
         """When they last were, on the monotonic clock."""
         self._without: set[str] = set()
+        self._due: dict[_Line, list[_Setting]] = {}
+        """What the next round of each exchange is to set."""
+        self._under_way: set[_Line] = set()
 
     async def run(self) -> Never:
-        """Until cancelled."""
-        while True:
-            began = monotonic()
-            try:
-                await self.once()
-            except KeybridgeError as error:
-                _log.warning("which connectors have open orders is not known now", reason=error.reason)
-            await asyncio.sleep(began + self._pause.total_seconds() - monotonic())
+        """Until cancelled, and with it the rounds that are under way."""
+        async with asyncio.TaskGroup() as rounds:
+            while True:
+                began = monotonic()
+                try:
+                    await self.once(rounds)
+                except KeybridgeError as error:
+                    _log.warning("which connectors have open orders is not known now", reason=error.reason)
+                await asyncio.sleep(began + self._pause.total_seconds() - monotonic())
 
-    async def once(self) -> None:
-        """Arm where something is open, and disarm where nothing is any more."""
+    async def once(self, rounds: asyncio.TaskGroup) -> None:
+        """Begin to arm where something is open, and to disarm where nothing is any more; at an exchange that is not
+        done with its last round, right after it.
+        """
         trading = set(await store.connectors_with_open_orders(self._database.reads))
-        settings: defaultdict[tuple[str, Environment], list[_Setting]] = defaultdict(list)
-        # The one that was armed longest ago comes first: where there are too many, each misses as seldom as the others.
-        for place in sorted(trading | self._armed.keys(), key=lambda place: self._armed.get(place, 0)):
+        due: defaultdict[_Line, list[_Setting]] = defaultdict(list)
+        for place in trading | self._armed.keys():
             connector = self._held(*place)
             if connector is None or connector.exchange in self._without:
                 self._armed.pop(place, None)
             else:
                 after = self._after if place in trading else _NEVER
-                settings[connector.exchange, connector.environment].append((connector, after))
-        await asyncio.gather(*(self._set_all(exchange, each) for (exchange, _), each in settings.items()))
+                due[connector.exchange, connector.environment].append((connector, after))
+        self._due = due
+        for line in due.keys() - self._under_way:
+            self._under_way.add(line)
+            rounds.create_task(self._go_round(line))
+
+    async def _go_round(self, line: _Line) -> None:
+        """At one exchange, until nothing has come due meanwhile."""
+        try:
+            while settings := self._due.pop(line, None):
+                await self._set_all(line[0], settings)
+        finally:
+            self._under_way.discard(line)
 
     async def _set_all(self, exchange: str, settings: Sequence[_Setting]) -> None:
         """Of one exchange; says so if there is not the time for so many."""
@@ -79,7 +97,14 @@ class DeadMan:
             async with places:
                 await self._set(connector, after)
 
-        await asyncio.gather(*(set_one(*each) for each in settings))
+        # The one that was armed longest ago comes first: where there are too many, each misses as seldom as the others.
+        oldest_first = sorted(settings, key=lambda setting: self._armed.get(setting[0].place, 0))
+        # Returned and not raised: an exchange of somebody else's may raise anything, and the others go on.
+        answers = await asyncio.gather(*(set_one(*each) for each in oldest_first), return_exceptions=True)
+        for unforeseen in filter(None, answers):
+            _log.error(
+                "unforeseen error in setting a dead man's switch", exchange=exchange, exc_info=unforeseen
+            )
         if monotonic() - began > self._pause.total_seconds():
             _log.warning(
                 "dead man's switches can't be armed in time for so many connectors",

@@ -1,8 +1,9 @@
 """How long what is being done is still wanted: by the caller who is served, or by all who share it."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar, copy_context
 from math import inf
 from time import monotonic
 
@@ -53,6 +54,21 @@ def told_of_joiners(tell: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         told.discard(tell)
+
+
+@asynccontextmanager
+async def while_wanted() -> AsyncIterator[None]:
+    """The block, for as long as what this task does is wanted, also by those who join; ``TimeoutError`` after that."""
+    own = copy_context()
+    async with asyncio.timeout(time_left()) as bound:
+
+        def prolong() -> None:
+            left = own.run(time_left)  # and not that of whoever joins
+            if not bound.expired():
+                bound.reschedule(None if left is None else asyncio.get_running_loop().time() + left)
+
+        with told_of_joiners(prolong):
+            yield
 
 
 def _moment(within: float | None) -> float:

@@ -25,6 +25,8 @@ GIVEN_UP: Final = (NOT_PLACED, NEVER_SEEN)
 """With one of these an order has ended by our own judgement, and is open after all if the exchange ever shows it."""
 AMBIGUOUS: Final = "AMBIGUOUS"
 """The exchange has orders or fills of which each may be this one's."""
+CANCEL_ACKNOWLEDGED: Final = "CANCEL_ACKNOWLEDGED"
+"""The exchange has taken the request to end it, and has not told yet what it came to."""
 
 
 @dataclass(frozen=True, slots=True)

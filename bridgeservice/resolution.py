@@ -12,7 +12,16 @@ from bridgeservice.enums import OrderState
 from bridgeservice.exchanges.exchange import NOT_SUPPORTED
 from bridgeservice.journal import Journal
 from bridgeservice.order_metrics import OrderMetrics
-from bridgeservice.order_records import AMBIGUOUS, NEVER_SEEN, NOT_PLACED, Claimed, Order, Outcome, told
+from bridgeservice.order_records import (
+    AMBIGUOUS,
+    CANCEL_ACKNOWLEDGED,
+    NEVER_SEEN,
+    NOT_PLACED,
+    Claimed,
+    Order,
+    Outcome,
+    told,
+)
 from bridgeservice.precedence import go_first
 from bridgeservice.records import Connector
 from bridgeservice.search import Search, asked
@@ -117,12 +126,15 @@ class Resolution:
         """Ask for the end of an order, and then what it came to: only that is believed."""
         reference = order.reference
         refused: KeybridgeError | None = None
+        now = order
         try:
             await self._sessions.ask(connector, lambda session: session.cancel(reference))
         except KeybridgeError as error:
             refused = error
+        else:
+            # Where questions are dear the answer may be long in coming, and nobody should take it for open till then.
+            now = await self._journal.write(order, Outcome(order.state, CANCEL_ACKNOWLEDGED, self.lease))
         answer = await asked(self._sessions, connector, reference)
-        now = order
         if answer is not None:
             now = await self._journal.write(order, told(answer, _pause(claimed)))
         elif refused is None:

@@ -9,8 +9,8 @@ import json
 import logging
 import re
 import socket
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
@@ -19,10 +19,12 @@ from typing import Any
 import aiohttp
 import ccxt.async_support as ccxt
 
+from bridgeservice.deadlines import while_wanted
 from bridgeservice.exchanges.breaker import Breaker
 from bridgeservice.exchanges.limits import Throttle, named_pause
 from bridgeservice.exchanges.options import Options
 from bridgeservice.precedence import standing
+from servicekit.errors import DeadlineExceeded
 
 # ccxt writes headers and URLs, with keys and signatures in them, to its logger. This one passes nothing on, and
 # as no name is registered for it, no configuration of logging can change that.
@@ -133,11 +135,33 @@ class Guarded(ccxt.Exchange):  # type: ignore[misc]  # ccxt ships no types
         config: Mapping[str, object] = {},
     ) -> Any:
         await self.throttle(self.calculate_rate_limiter_cost(api, method, path, params, config))
-        async with self.in_order or nullcontext():
+        async with self._in_order():
             self.line.throttle.refuse_while_cooling()
             # Only now, as a trial that waits for its turn may be given up before it is one.
             self.line.breaker.admit()
             return await super().fetch2(path, api, method, params, config)
+
+    @asynccontextmanager
+    async def _in_order(self) -> AsyncIterator[None]:
+        """Once the requests before are answered, where their order counts. Who is not wanted any more by then is told
+        so, and does not wait in the way of others.
+        """
+        if self.in_order is None:
+            yield
+            return
+        try:
+            async with while_wanted():
+                await self.in_order.acquire()
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"{self.id} did not answer in time what this connector had asked before; this call was not sent.",
+                reason="EXCHANGE_TIMEOUT",
+                metadata={"exchange": self.id},
+            ) from None
+        try:
+            yield
+        finally:
+            self.in_order.release()
 
     async def load_markets(self, reload: bool = False, params: Mapping[str, object] = {}) -> Any:
         """Return what is there without a task of its own, which ccxt makes each time."""

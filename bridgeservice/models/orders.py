@@ -51,7 +51,7 @@ class Order(UuidKey, Timestamps, SoftDelete, Base):
         server_default=OrderState.PENDING.value,
     )
     reason: Mapped[str | None]
-    """Why it is rejected or unknown."""
+    """Why it is rejected or unknown, or what is known beyond the state."""
     filled: Mapped[Decimal] = mapped_column(default=Decimal(0), server_default="0")
     average_price: Mapped[Decimal | None]
     cost: Mapped[Decimal | None]

@@ -11,6 +11,7 @@ from bridgeservice.v1 import trading_bridge_pb2 as pb
 from bridgeservice.v1.order_pb2 import TIME_IN_FORCE_IOC, Order
 from servicekit.errors import FailedPrecondition, Internal, InvalidArgument, KeybridgeError
 from tests.support.bridge_service import connector_request
+from tests.support.fake_exchanges import FakeSession
 from tests.support.fake_orders import Fault
 from tests.support.key_service import refusal, violations
 from tests.support.probe import eventually
@@ -238,6 +239,37 @@ class TestAll:
         trader.book.fail("cancel", Fault.BEFORE)
         states = sorted(state(each) for each in await trader.cancel_all())
         assert states == ["CANCELED", "CANCELED", "OPEN"]
+
+    async def test_one_of_which_is_not_known_in_time_what_its_cancel_came_to_is_told_as_that(
+        self, trader: Trader
+    ) -> None:
+        order = await trader.place()
+        trader.book.fail("order", Fault.HANG)
+        [told] = await trader.cancel_all(seconds=2)
+        assert (state(told), told.reason) == ("OPEN", "CANCEL_ACKNOWLEDGED")
+        assert await trader.get(order) == told
+        row = await trader.row(order)
+        assert row["next_check_at"] > row["read_at"]  # whoever asks has it still
+        trader.book.gate.set()
+        assert (await trader.once(order, "CANCELED")).reason == ""
+
+    async def test_one_whose_cancel_was_not_answered_in_time_is_told_as_open_and_no_more(
+        self, trader: Trader
+    ) -> None:
+        await trader.place()
+        trader.book.fail("cancel", Fault.HANG)
+        [told] = await trader.cancel_all(seconds=2)
+        assert (state(told), told.reason) == ("OPEN", "")
+        trader.book.gate.set()
+
+    async def test_one_that_is_still_there_after_its_cancel_was_acknowledged_is_open(
+        self, trader: Trader
+    ) -> None:
+        order = await trader.place()
+        with mock.patch.object(FakeSession, "cancel"):
+            [told] = await trader.cancel_all()
+        assert (state(told), told.reason) == ("OPEN", "")
+        assert state(await trader.look(order)) == "CANCELED"
 
     async def test_one_that_had_ended_meanwhile_is_shown_as_it_ended(self, trader: Trader) -> None:
         order = await trader.place()

@@ -2,7 +2,9 @@
 
 import asyncio
 
-from bridgeservice.deadlines import Deadline, go_by, time_left
+import pytest
+
+from bridgeservice.deadlines import Deadline, go_by, time_left, while_wanted
 from tests.support.calls import enter_call
 
 
@@ -41,3 +43,41 @@ def test_a_deadline_moves_with_the_most_patient() -> None:
     assert 900 < left <= 1000
     deadline.extend(None)
     assert deadline.left() is None
+
+
+class Block:
+    """One that lasts until it is let go, or until nobody wants it any more."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+        self.entered, self.let_go = asyncio.Event(), asyncio.Event()
+
+    async def last(self) -> None:
+        go_by(self._deadline)
+        async with while_wanted():
+            self.entered.set()
+            await self.let_go.wait()
+
+
+async def test_a_block_is_given_up_when_nobody_wants_it_and_who_joins_at_that_moment_is_too_late() -> None:
+    deadline = Deadline(0)
+    block = Block(deadline)
+    lasting = asyncio.create_task(block.last())
+    await block.entered.wait()
+    deadline.extend(50)
+    with pytest.raises(TimeoutError):
+        await lasting
+
+
+async def test_a_block_is_not_given_up_for_a_hasty_one_who_joins() -> None:
+    async def join() -> None:
+        enter_call(expires_in=0)
+        deadline.extend(0)
+
+    deadline = Deadline(50)
+    block = Block(deadline)
+    lasting = asyncio.create_task(block.last())
+    await block.entered.wait()
+    await asyncio.create_task(join())
+    block.let_go.set()
+    await lasting

@@ -19,6 +19,8 @@ from bridgeservice.v1.order_pb2 import (
     ORDER_STATE_CANCELED,
     ORDER_STATE_FILLED,
     ORDER_STATE_OPEN,
+    ORDER_STATE_PENDING,
+    ORDER_STATE_REJECTED,
     ORDER_TYPE_LIMIT,
     ORDER_TYPE_MARKET,
 )
@@ -27,6 +29,7 @@ from bridgeservice.v1.portfolio_pb2 import ConnectorPortfolio, ConnectorStatus
 from bridgeservice.v1.trading_bridge_pb2_grpc import TradingBridgeStub
 from servicekit.database.url import DatabaseUrl
 from tests.simulator.accounts import AccountKeys
+from tests.simulator.faults import FaultKind
 from tests.simulator.simulator import Simulator
 from tests.support.bridge_service import ACCOUNT, connector_request
 from tests.support.key_service import refusal
@@ -55,6 +58,33 @@ def status(entry: ConnectorPortfolio) -> str:
 
 def of(keys: AccountKeys) -> Credentials:
     return Credentials(api_key=keys.api_key, api_secret=keys.secret, passphrase=keys.passphrase)
+
+
+@asynccontextmanager
+async def at_kraken(
+    start_service: StartService, database_url: DatabaseUrl
+) -> "AsyncIterator[tuple[Simulator, TradingBridgeAsyncStub]]":
+    """A bridge that keeps orders and holds a connector there, where each nonce has to be the largest, and questions
+    count but neither orders nor cancels.
+    """
+    async with Simulator() as simulator:
+        keys = simulator.add_account("kraken", balances={"USDT": "1000"})
+        process = start_service(
+            "bridgeservice",
+            DATABASE_URL=raw_url(database_url),
+            BRIDGESERVICE_EXCHANGE_URLS=json.dumps(simulator.urls),
+        )
+        async with asking(process) as bridge:
+            await bridge.AddConnector(connector_request("kraken", credentials=of(keys)))
+            yield simulator, bridge
+
+
+def resting_order() -> pb.PlaceOrderRequest:
+    """One that waits in kraken's book."""
+    return pb.PlaceOrderRequest(
+        account_name=ACCOUNT, connector_name="kraken", symbol="SHARP/USDT", side=ORDER_SIDE_BUY,
+        type=ORDER_TYPE_LIMIT, amount="10.5", price="1.0", request_id=str(uuid4()),
+    )  # fmt: skip
 
 
 async def test_ccxt_is_imported_once_it_serves_and_once_only_and_health_answers_meanwhile(
@@ -135,10 +165,7 @@ async def test_orders_are_placed_on_real_ccxt_and_on_paper_and_survive_a_restart
             "BRIDGESERVICE_EXCHANGE_URLS": json.dumps(simulator.urls),
         }
         process = start_service("bridgeservice", measured=True, **settings)
-        wish = pb.PlaceOrderRequest(
-            account_name=ACCOUNT, connector_name="kraken", symbol="SHARP/USDT", side=ORDER_SIDE_BUY,
-            type=ORDER_TYPE_LIMIT, amount="10.5", price="1.0", request_id=str(uuid4()),
-        )  # fmt: skip
+        wish = resting_order()
         async with asking(process) as bridge:
             await bridge.AddConnector(connector_request("kraken", credentials=of(keys)))
             await bridge.AddConnector(connector_request("paper", credentials=None))
@@ -170,34 +197,46 @@ async def test_orders_are_placed_on_real_ccxt_and_on_paper_and_survive_a_restart
 async def test_all_orders_are_gone_when_that_is_answered_and_orders_wait_for_no_question(
     start_service: StartService, database_url: DatabaseUrl
 ) -> None:
-    """At kraken, which wants each nonce to be the largest, and counts questions but neither orders nor cancels."""
     count = 8
-    async with Simulator() as simulator:
-        keys = simulator.add_account("kraken", balances={"USDT": "1000"})
-        process = start_service(
-            "bridgeservice",
-            DATABASE_URL=raw_url(database_url),
-            BRIDGESERVICE_EXCHANGE_URLS=json.dumps(simulator.urls),
-        )
-        async with asking(process) as bridge:
-            await bridge.AddConnector(connector_request("kraken", credentials=of(keys)))
+    async with at_kraken(start_service, database_url) as (simulator, bridge):
+        placed = await asyncio.gather(*(bridge.PlaceOrder(resting_order(), **PATIENT) for _ in range(count)))
+        assert {answer.order.state for answer in placed} == {ORDER_STATE_OPEN}
+        everything = pb.CancelAllOrdersRequest(account_name=ACCOUNT)
+        told = (await bridge.CancelAllOrders(everything, timeout=10)).orders
+        assert len(told) == count
+        # The time is enough for some, and no other one is told as if it were still there.
+        assert {(each.state, each.reason) for each in told} == {
+            (ORDER_STATE_CANCELED, ""),
+            (ORDER_STATE_OPEN, "CANCEL_ACKNOWLEDGED"),
+        }
+        assert [each.status.value for each in simulator.orders("kraken")] == ["canceled"] * count
+        assert simulator.seen.count("kraken", "/CancelOrder") == count
+        # What became of them is still being asked.
+        answer = await asyncio.wait_for(bridge.PlaceOrder(resting_order(), **PATIENT), 5)
+        assert answer.order.state == ORDER_STATE_OPEN
+        assert simulator.seen.count("kraken", "/AddOrder") == count + 1
 
-            async def place() -> pb.PlaceOrderResponse:
-                wish = pb.PlaceOrderRequest(
-                    account_name=ACCOUNT, connector_name="kraken", symbol="SHARP/USDT", side=ORDER_SIDE_BUY,
-                    type=ORDER_TYPE_LIMIT, amount="10.5", price="1.0", request_id=str(uuid4()),
-                )  # fmt: skip
-                return await bridge.PlaceOrder(wish, **PATIENT)
 
-            placed = await asyncio.gather(*(place() for _ in range(count)))
-            assert {answer.order.state for answer in placed} == {ORDER_STATE_OPEN}
-            everything = pb.CancelAllOrdersRequest(account_name=ACCOUNT)
-            assert len((await bridge.CancelAllOrders(everything, timeout=10)).orders) == count
-            assert [each.status.value for each in simulator.orders("kraken")] == ["canceled"] * count
-            assert simulator.seen.count("kraken", "/CancelOrder") == count
-            # What became of them is still being asked.
-            assert (await asyncio.wait_for(place(), 5)).order.state == ORDER_STATE_OPEN
-            assert simulator.seen.count("kraken", "/AddOrder") == count + 1
+async def test_an_order_that_waits_behind_a_question_that_hangs_is_rejected_when_its_time_is_up(
+    start_service: StartService, database_url: DatabaseUrl
+) -> None:
+    async with at_kraken(start_service, database_url) as (simulator, bridge):
+        await bridge.ListMarkets(pb.ListMarketsRequest(exchange="kraken"), **PATIENT)
+        simulator.faults["kraken"].add(FaultKind.HANG, path="/BalanceEx")
+        holding = pb.GetPortfolioRequest(account_name=ACCOUNT, quote_asset="USDT")
+        asked = asyncio.ensure_future(bridge.GetPortfolio(holding, **PATIENT))
+        await asyncio.wait_for(simulator.seen.until(1, "kraken", "/BalanceEx"), 20)
+        order = (await bridge.PlaceOrder(resting_order(), timeout=2)).order
+        assert order.state == ORDER_STATE_PENDING
+        request = pb.GetOrderRequest(account_name=ACCOUNT, order_id=order.order_id)
+        async with asyncio.timeout(20):
+            while order.state == ORDER_STATE_PENDING:
+                await asyncio.sleep(0.05)
+                order = (await bridge.GetOrder(request)).order
+        assert (order.state, order.reason) == (ORDER_STATE_REJECTED, "EXCHANGE_TIMEOUT")
+        simulator.faults["kraken"].clear()
+        await asked
+        assert simulator.orders("kraken") == []
 
 
 async def test_paper_works_with_a_database_and_says_what_it_lacks_without(

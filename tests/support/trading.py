@@ -72,9 +72,9 @@ class Trader:
         request = pb.CancelOrderRequest(account_name=self.account, order_id=order.order_id)
         return (await self.bridge.stub.CancelOrder(request, timeout=seconds)).order
 
-    async def cancel_all(self, **filters: Any) -> list[Order]:
+    async def cancel_all(self, *, seconds: float = 20, **filters: Any) -> list[Order]:
         request = pb.CancelAllOrdersRequest(account_name=self.account, **filters)
-        return list((await self.bridge.stub.CancelAllOrders(request, timeout=20)).orders)
+        return list((await self.bridge.stub.CancelAllOrders(request, timeout=seconds)).orders)
 
     async def page(self, **filters: Any) -> pb.ListOrdersResponse:
         return await self.bridge.stub.ListOrders(pb.ListOrdersRequest(account_name=self.account, **filters))

@@ -1,15 +1,18 @@
 """Orders on five real exchanges' REST APIs, by the real ccxt against the simulator: placed as meant or not at all."""
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import ccxt
 import pytest
 
+from bridgeservice.deadlines import Deadline, go_by
 from bridgeservice.enums import OrderSide, OrderState, OrderType, TimeInForce
 from bridgeservice.exchanges.orders import (
     Fee,
@@ -17,19 +20,43 @@ from bridgeservice.exchanges.orders import (
     Reference,
     Ticket,
 )
-from servicekit.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
+from bridgeservice.single_flight import SingleFlight
+from servicekit.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+)
 from tests.simulator.accounts import Permission, Status
 from tests.simulator.faults import FaultKind
 from tests.simulator.simulator import EXCHANGES, Simulator
-from tests.support.desk import SYMBOL, trading
+from tests.support.desk import SYMBOL, Desk, trading
 from tests.support.exchanges import connected
 from tests.support.orders import accepted, limit, market, named, refused
 from tests.support.probe import eventually
+
+T = TypeVar("T")
 
 BUY, SELL = OrderSide.BUY, OrderSide.SELL
 CONTRACT = "BTC/USDT:USDT"
 
 every_exchange = pytest.mark.parametrize("exchange_id", EXCHANGES)
+
+
+@asynccontextmanager
+async def held_up(exchange_id: str) -> AsyncIterator[Desk]:
+    """A desk whose connector asks what is not answered before the end of the block, and nothing else was seen."""
+    async with trading(exchange_id) as desk:
+        await desk.session.balances()
+        desk.simulator.seen.clear()
+        desk.simulator.faults[exchange_id].add(FaultKind.HOLD, times=1)
+        first = asyncio.create_task(desk.session.balances())
+        await desk.simulator.seen.until(1, exchange_id)
+        yield desk
+        desk.simulator.faults[exchange_id].clear()
+        await first
 
 
 class TestPlacing:
@@ -303,6 +330,50 @@ class TestCancelling:
             told = await asyncio.gather(*ends, return_exceptions=True)
             assert [type(each) for each in told[1:]] == [ResourceExhausted] * 2
             assert desk.simulator.seen.count("kraken") == 1
+
+    async def test_who_waits_behind_one_that_hangs_is_told_when_his_time_is_up_and_is_never_sent(
+        self,
+    ) -> None:
+        async with held_up("kraken") as desk:
+
+            async def hasty(ask: Callable[[], Awaitable[T]]) -> T:
+                go_by(Deadline(0.3))
+                return await ask()
+
+            with pytest.raises(DeadlineExceeded) as late:
+                await asyncio.create_task(hasty(desk.session.positions))
+            order = limit(BUY, "0.02", "50000")
+            placed = await asyncio.create_task(hasty(lambda: desk.session.place(order)))
+            for error in (late.value, refused(placed)):
+                assert isinstance(error, DeadlineExceeded)
+                assert (error.reason, error.metadata) == ("EXCHANGE_TIMEOUT", {"exchange": "kraken"})
+                assert "not sent" in error.message
+        assert desk.simulator.seen.count("kraken") == 1
+
+    async def test_who_goes_away_while_he_waits_behind_one_that_hangs_is_never_sent(self) -> None:
+        async with held_up("kraken") as desk:
+            gone, stays = (asyncio.create_task(desk.session.positions()) for _ in range(2))
+            lock = desk.session._connector.in_order
+            await eventually(lambda: "waiters:2" in repr(lock), "both wait")
+            gone.cancel()
+            await eventually(lambda: "waiters:1" in repr(lock), "he is gone")
+            desk.simulator.faults["kraken"].clear()
+            await stays
+        assert desk.simulator.seen.count("kraken", "/OpenPositions") == 1
+
+    async def test_who_waits_behind_one_that_hangs_keeps_his_place_for_those_who_come_to_wait_for_the_same(
+        self,
+    ) -> None:
+        flights = SingleFlight()
+        async with held_up("kraken") as desk:
+            hasty = asyncio.create_task(flights.do("positions", desk.session.positions, within=0.5))
+            await eventually(lambda: "waiters:1" in repr(desk.session._connector.in_order), "it waits")
+            patient = asyncio.create_task(flights.do("positions", desk.session.positions, within=20))
+            with pytest.raises(TimeoutError):
+                await hasty
+            desk.simulator.faults["kraken"].clear()
+            assert await patient == []
+        assert desk.simulator.seen.count("kraken", "/OpenPositions") == 1
 
     @every_exchange
     async def test_an_order_that_never_was_is_not_known(self, exchange_id: str) -> None:
