@@ -42,7 +42,7 @@ class DeadMan:
         self._accounts = accounts
         self._sessions = sessions
         self._after = after
-        # Twice may fail before it goes off.
+        # Once may fail, and the next time be late, before it goes off.
         self._pause = after / 3
         self._armed: dict[Place, float] = {}
         """When they last were, on the monotonic clock."""
