@@ -191,6 +191,9 @@ def channel_arguments(options: ServerOptions) -> list[tuple[str, int]]:
         ("grpc.max_metadata_size", options.max_metadata_bytes),
         ("grpc.absolute_max_metadata_size", options.max_metadata_bytes),
         ("grpc.max_concurrent_streams", options.max_concurrent_streams),
+        # gRPC counts a call that has ended until Python lets go of it. Without room for as many of those, who uses all
+        # his places and calls again at each answer is refused.
+        ("grpc.http2.max_deallocating_streams", options.max_concurrent_streams),
         ("grpc.max_allowed_incoming_connections", options.max_connections),
         ("grpc.server_handshake_timeout_ms", _milliseconds(_GREETING)),
         ("grpc.http2.settings_timeout", _milliseconds(_GREETING)),
