@@ -20,6 +20,7 @@ from servicekit.rpc.messages import Messages
 from servicekit.rpc.policy import PUBLIC, Policy
 from servicekit.rpc.quota import Limits, Quota
 from servicekit.rpc.reflection import reflection_service
+from servicekit.rpc.resets import Resets
 from servicekit.rpc.tls import ServerTls, server_credentials
 from servicekit.values import Address
 
@@ -113,9 +114,11 @@ class Server:
         )
         authorizer = authorizer or Open()
         self._messages = Messages(authorizer, public=options.max_public_streams)
+        metrics = metrics or NoMetrics()
         self.chain = Chain(
+            resets=Resets(metrics),
             request_id=RequestId(),
-            access=Access(metrics or NoMetrics(), _QUIET),
+            access=Access(metrics, _QUIET),
             errors=self._errors,
             admission=self._admission,
             authorisation=Authorisation(authorizer),
