@@ -1,4 +1,4 @@
-"""One line in the log and one count in the metrics for every call, however it ended.
+"""One line in the log and one count in the metrics for every call that was begun, however it ended.
 
 Never a word of its content.
 """

@@ -140,12 +140,13 @@ def _method(descriptor: MethodDescriptor, policy: Policy) -> Method:
 
 def _through(chain: Chain, method: Method, body: Body) -> Callable[[Any, Context], Awaitable[bytes | None]]:
     """The whole of a call: the chain in its order, and what it guards."""
-    request_id, access, errors, admission, authorisation, quota, deadline = chain
+    resets, request_id, access, errors, admission, authorisation, quota, deadline = chain
 
     async def handle(_: Any, context: Context) -> bytes | None:
         call = Call(method, context)
         enter(call)
         async with (
+            resets.around(call),
             request_id.around(call),
             access.around(call),
             errors.around(call),

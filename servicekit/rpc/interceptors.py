@@ -1,7 +1,7 @@
 """The chain around every call, unary or streaming, and those of its links that neither log nor translate.
 
-From the outside in: request id, access log and metrics, errors, admission, authorisation, quota, deadline. Errors
-stand just inside the access log, so that a refusal by an inner link is translated like any other and is
+From the outside in: resets, request id, access log and metrics, errors, admission, authorisation, quota, deadline.
+Errors stand just inside the access log, so that a refusal by an inner link is translated like any other and is
 logged as what it became. A link is asked for a context manager once a call, so these are small classes and
 not generators.
 """
@@ -42,6 +42,7 @@ class Interceptor(Protocol):
 class Chain(NamedTuple):
     """The links in their order: a field is a place, and each link must stand in the place of its name."""
 
+    resets: Interceptor
     request_id: Interceptor
     access: Interceptor
     errors: Interceptor

@@ -20,6 +20,7 @@ from servicekit.rpc.messages import Messages
 from servicekit.rpc.policy import PUBLIC, Policy
 from servicekit.rpc.quota import Limits, Quota
 from servicekit.rpc.reflection import reflection_service
+from servicekit.rpc.resets import Resets
 from servicekit.rpc.tls import ServerTls, server_credentials
 from servicekit.values import Address
 
@@ -113,9 +114,11 @@ class Server:
         )
         authorizer = authorizer or Open()
         self._messages = Messages(authorizer, public=options.max_public_streams)
+        metrics = metrics or NoMetrics()
         self.chain = Chain(
+            resets=Resets(metrics),
             request_id=RequestId(),
-            access=Access(metrics or NoMetrics(), _QUIET),
+            access=Access(metrics, _QUIET),
             errors=self._errors,
             admission=self._admission,
             authorisation=Authorisation(authorizer),
@@ -191,6 +194,9 @@ def channel_arguments(options: ServerOptions) -> list[tuple[str, int]]:
         ("grpc.max_metadata_size", options.max_metadata_bytes),
         ("grpc.absolute_max_metadata_size", options.max_metadata_bytes),
         ("grpc.max_concurrent_streams", options.max_concurrent_streams),
+        # gRPC counts a call that has ended until Python lets go of it. Without room for as many of those, who uses all
+        # his places and calls again at each answer is refused.
+        ("grpc.http2.max_deallocating_streams", options.max_concurrent_streams),
         ("grpc.max_allowed_incoming_connections", options.max_connections),
         ("grpc.server_handshake_timeout_ms", _milliseconds(_GREETING)),
         ("grpc.http2.settings_timeout", _milliseconds(_GREETING)),

@@ -11,13 +11,11 @@ from contextlib import ExitStack, suppress
 
 from tests.support import http2
 from tests.support.http2 import (
-    CANCEL,
     CONTINUATION,
     DATA,
     END_HEADERS,
     HEADERS,
     PING,
-    RST_STREAM,
     SETTINGS,
     Connection,
     frame,
@@ -77,15 +75,10 @@ def continuation_flood(port: int, path: str, go_on: GoOn) -> None:
 
 def rapid_resets(port: int, path: str, go_on: GoOn) -> None:
     """Calls that are begun and reset at once."""
-    headers, reset = http2.call_headers(path), CANCEL.to_bytes(4, "big")
+    headers = http2.call_headers(path)
 
     def batch(number: int) -> bytes:
-        streams = range(2 * number * _BATCH + 1, 2 * (number + 1) * _BATCH + 1, 2)
-        return b"".join(
-            frame(HEADERS, headers, flags=END_HEADERS, stream=stream)
-            + frame(RST_STREAM, reset, stream=stream)
-            for stream in streams
-        )
+        return http2.taken_back(headers, range(2 * number * _BATCH + 1, 2 * (number + 1) * _BATCH + 1, 2))
 
     _flood(port, go_on, b"", batch)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, CONTINUATION = 0, 1, 3, 4, 6, 9
 ACK, END_STREAM, END_HEADERS = 1, 1, 4
-CANCEL = 8
+REFUSED_STREAM, CANCEL = 7, 8
 
 _HEAD = struct.Struct(">HBBBI")
 _PATIENCE = 10.0
@@ -52,6 +52,15 @@ def call_headers(path: str, *more: tuple[str, str]) -> bytes:
             ("content-type", "application/grpc"),
             *more,
         )
+    )
+
+
+def taken_back(headers: bytes, streams: Iterable[int]) -> bytes:
+    """Calls that are begun and reset at once."""
+    reset = CANCEL.to_bytes(4, "big")
+    return b"".join(
+        frame(HEADERS, headers, flags=END_HEADERS, stream=stream) + frame(RST_STREAM, reset, stream=stream)
+        for stream in streams
     )
 
 

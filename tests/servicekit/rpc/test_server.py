@@ -4,7 +4,7 @@ import asyncio
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -20,7 +20,7 @@ from servicekit.rpc.client import connect
 from servicekit.rpc.server import Server
 from servicekit.rpc.status import from_rpc_error
 from servicekit.values import Address
-from tests.support.http2 import Connection
+from tests.support.http2 import REFUSED_STREAM, RST_STREAM, Connection, call_headers, taken_back
 from tests.support.pauses import hold
 from tests.support.probe import (
     PROBE,
@@ -254,6 +254,45 @@ async def test_a_connection_takes_no_more_streams_than_allowed() -> None:
             await extra
             # The others wait in the client's library, or are refused while it does not know the limit yet.
             await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def test_a_client_that_uses_all_places_of_its_connection_is_not_refused_however_fast_it_calls_again() -> (
+    None
+):
+    places, waiting = 20, asyncio.Condition()
+
+    async def answer(_request: Any, _call: Call) -> Any:
+        async with waiting:
+            # All are answered in one turn, so that none has been cleared away when the next ones come.
+            if len(probe.seen) % places == 0:
+                waiting.notify_all()
+            else:
+                await waiting.wait()
+        return Echo()
+
+    probe = Probe(answer)
+    async with (
+        serving(probe, quick(max_concurrent_streams=places)) as server,
+        plain_channel(server.port) as channel,
+    ):
+        health: Any = HealthStub(channel)
+        await health.Check(HealthCheckRequest())  # the limit is known to the client from then on
+        stub = ProbeStub(channel)
+        await asyncio.gather(*(stub.AddEcho(Echo(), timeout=30) for _ in range(50 * places)))
+
+
+async def test_calls_that_were_reset_are_refused_while_twice_the_places_are_not_cleared_away() -> None:
+    places, resets = 10, 200
+    headers = call_headers(f"/{PROBE.full_name}/GetEcho")
+    async with serving(options=quick(max_concurrent_streams=places)) as server:
+        with Connection(server.port) as connection:
+            connection.send(taken_back(headers, range(1, 2 * resets, 2)))
+            # Nothing is cleared away meanwhile: this is the thread that would have to.
+            refused = 0
+            with suppress(TimeoutError):
+                for each in connection.frames(1):
+                    refused += (each.kind, each.payload[-1:]) == (RST_STREAM, bytes([REFUSED_STREAM]))
+    assert resets - 2 * places - 2 <= refused <= resets - 2 * places
 
 
 async def test_a_client_that_pings_too_often_is_sent_away() -> None:
