@@ -81,9 +81,10 @@ class Accounts:
             self._tombstones.put(name, connector.name, connector.revision)
         self._forget_account(account)
 
-    def connector(self, account_name: str, name: str) -> Connector:
+    def connector(self, account_name: str, name: str, revision: int | None = None) -> Connector:
+        """The connector of that name; with a revision, only if it has this one."""
         connector = self.get(account_name).connectors.get(name)
-        if connector is None:
+        if connector is None or revision not in (None, connector.revision):
             raise NotFound(
                 "There is no such connector in this account.",
                 reason="CONNECTOR_NOT_FOUND",

@@ -3,7 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from time import monotonic
 
@@ -27,6 +27,8 @@ class Wish:
     account_name: str
     connector_names: Sequence[str] = ()
     """Only these; all, where none is named."""
+    revisions: Mapping[str, int] = field(default_factory=dict)
+    """What some of these have to have; one that is held in another revision is not asked for anything."""
     quote_asset: str = ""
     """What to value the holdings in; empty for not at all."""
     max_age: float = 0.0
@@ -45,7 +47,11 @@ class Portfolios:
 
     async def get(self, wish: Wish) -> Portfolio:
         account = self._accounts.get(wish.account_name)
-        connectors = dict(account.connectors)
+        connectors = {
+            name: connector
+            for name, connector in account.connectors.items()
+            if wish.revisions.get(name, connector.revision) == connector.revision
+        }
         names = list(dict.fromkeys(wish.connector_names)) or sorted(connectors)
         begun = monotonic()
         share = _SHARE_OF_READING if wish.quote_asset else 1.0
@@ -140,4 +146,4 @@ def _holding(connector: Connector, answer: Reading | BaseException) -> Holding:
 
 
 def _missing(name: str) -> Holding:
-    return Holding(name, "", ReadStatus.NOT_FOUND, "The bridge holds no connector of this name.")
+    return Holding(name, "", ReadStatus.NOT_FOUND, "The bridge holds no such connector.")

@@ -165,7 +165,7 @@ class BridgeServicer(OrderServicer, LedgerServicer, RiskServicer):
     async def VerifyConnector(
         self, request: pb.VerifyConnectorRequest, call: Call
     ) -> pb.VerifyConnectorResponse:
-        found = self._connector(request)
+        found = self._connector(request, request.revision)
         permissions = await self._verification.verify(found, within=_time(call))
         return pb.VerifyConnectorResponse(
             connector=conversion.connector(found, self._identity.instance_id),
@@ -203,6 +203,7 @@ class BridgeServicer(OrderServicer, LedgerServicer, RiskServicer):
         wish = Wish(
             account_name=check.name("account_name", request.account_name),
             connector_names=check.names("connector_names", list(request.connector_names)),
+            revisions=check.revisions("revisions", dict(request.revisions), request.connector_names),
             quote_asset=check.asset("quote_asset", request.quote_asset),
             max_age=conversion.max_age(check, request.max_age),
             within=_time(call),
@@ -282,12 +283,16 @@ class BridgeServicer(OrderServicer, LedgerServicer, RiskServicer):
         found = check.served(name, self._catalogue)
         return found.id if found else ""
 
-    def _connector(self, request: pb.GetConnectorRequest | pb.VerifyConnectorRequest) -> Connector:
+    def _connector(
+        self, request: pb.GetConnectorRequest | pb.VerifyConnectorRequest, revision: int = 0
+    ) -> Connector:
         check = Checks()
+        if revision < 0:
+            check.add("revision", "is not negative")
         account_name = check.name("account_name", request.account_name)
         name = check.name("connector_name", request.connector_name)
         check.refuse()
-        return self._accounts.connector(account_name, name)
+        return self._accounts.connector(account_name, name, revision or None)
 
 
 def _time(call: Call) -> float | None:

@@ -1,6 +1,7 @@
 """What a request of the bridge must look like, beyond what both services check."""
 
 import math
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 
 from bridgeservice import symbols
@@ -39,6 +40,14 @@ class Checks(Violations):
         if self._few(field, values):
             for place, value in enumerate(values):
                 self.name(f"{field}[{place}]", value)
+        return values
+
+    def revisions(self, field: str, values: Mapping[str, int], names: Collection[str]) -> Mapping[str, int]:
+        """Of some of the named connectors."""
+        if not values.keys() <= set(names):
+            self.add(field, "is of connectors that are named")
+        elif any(value <= 0 for value in values.values()):
+            self.add(field, "is positive for each of them")
         return values
 
     def served(self, name: str, catalogue: Catalogue) -> Exchange | None:

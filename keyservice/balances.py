@@ -117,8 +117,8 @@ class Balances:
         self, keys: Sequence[ApiKey], max_age: timedelta, time: timedelta
     ) -> list[KeyBalances]:
         account_name = account_name_of(keys[0].client_id)
-        names = [key.connector_name for key in keys]
-        answer = await self._bridge.portfolio(account_name, names, max_age=max_age, timeout=time)
+        revisions = {key.connector_name: key.revision for key in keys}
+        answer = await self._bridge.portfolio(account_name, revisions, max_age=max_age, timeout=time)
         if isinstance(answer, Outcome):
             return [_failed(key, answer) for key in keys]
         holdings = {each.connector_name: each for each in answer.holdings}

@@ -5,7 +5,7 @@ token or certificate, and nothing by which KeyService's caller proved who he is.
 ``Outcome`` and never an exception: for a key, a bridge that is away is a state and not an error.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, timedelta
 from time import monotonic
@@ -142,24 +142,25 @@ class Bridge:
     async def verify(self, connector: Connector, *, timeout: timedelta) -> Outcome:
         """Have the exchange say what the credentials may do."""
         request = pb.VerifyConnectorRequest(
-            account_name=connector.account_name, connector_name=connector.connector_name
+            account_name=connector.account_name,
+            connector_name=connector.connector_name,
+            revision=connector.revision,
         )
         answer = await self._ask(self._stub.VerifyConnector, request, connector.account_name, timeout)
         if isinstance(answer, Outcome):
             return answer
-        if answer.connector.revision != connector.revision:
-            # The bridge holds another version: what the exchange said is not about this key.
-            return Outcome(BridgeReason.BRIDGE_ERROR, missing=True)
         return Outcome(instance_id=answer.connector.instance_id, permissions=_permissions(answer.permissions))
 
     async def portfolio(
-        self, account_name: str, connector_names: Sequence[str], *, max_age: timedelta, timeout: timedelta
+        self, account_name: str, revisions: Mapping[str, int], *, max_age: timedelta, timeout: timedelta
     ) -> Portfolio | Outcome:
-        """What these connectors of one account hold; an Outcome is what went wrong with the call as a whole."""
+        """What connectors of one account hold, by name and in these revisions: after a move the bridge may have an
+        older one. An Outcome is what went wrong with the call as a whole.
+        """
         age = Duration()
         age.FromTimedelta(max_age)
         request = pb.GetPortfolioRequest(
-            account_name=account_name, connector_names=connector_names, max_age=age
+            account_name=account_name, connector_names=revisions, revisions=revisions, max_age=age
         )
         answer = await self._ask(self._stub.GetPortfolio, request, account_name, timeout)
         if isinstance(answer, Outcome):

@@ -154,12 +154,14 @@ class GetConnectorResponse(_message.Message):
     def __init__(self, connector: _Optional[_Union[_connector_pb2.Connector, _Mapping]] = ..., permissions: _Optional[_Union[_permissions_pb2.Permissions, _Mapping]] = ...) -> None: ...
 
 class VerifyConnectorRequest(_message.Message):
-    __slots__ = ("account_name", "connector_name")
+    __slots__ = ("account_name", "connector_name", "revision")
     ACCOUNT_NAME_FIELD_NUMBER: _ClassVar[int]
     CONNECTOR_NAME_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
     account_name: str
     connector_name: str
-    def __init__(self, account_name: _Optional[str] = ..., connector_name: _Optional[str] = ...) -> None: ...
+    revision: int
+    def __init__(self, account_name: _Optional[str] = ..., connector_name: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class VerifyConnectorResponse(_message.Message):
     __slots__ = ("connector", "permissions", "warning")
@@ -204,16 +206,25 @@ class ListConnectorsResponse(_message.Message):
     def __init__(self, connectors: _Optional[_Iterable[_Union[_connector_pb2.Connector, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class GetPortfolioRequest(_message.Message):
-    __slots__ = ("account_name", "connector_names", "quote_asset", "max_age")
+    __slots__ = ("account_name", "connector_names", "quote_asset", "max_age", "revisions")
+    class RevisionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     ACCOUNT_NAME_FIELD_NUMBER: _ClassVar[int]
     CONNECTOR_NAMES_FIELD_NUMBER: _ClassVar[int]
     QUOTE_ASSET_FIELD_NUMBER: _ClassVar[int]
     MAX_AGE_FIELD_NUMBER: _ClassVar[int]
+    REVISIONS_FIELD_NUMBER: _ClassVar[int]
     account_name: str
     connector_names: _containers.RepeatedScalarFieldContainer[str]
     quote_asset: str
     max_age: _duration_pb2.Duration
-    def __init__(self, account_name: _Optional[str] = ..., connector_names: _Optional[_Iterable[str]] = ..., quote_asset: _Optional[str] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    revisions: _containers.ScalarMap[str, int]
+    def __init__(self, account_name: _Optional[str] = ..., connector_names: _Optional[_Iterable[str]] = ..., quote_asset: _Optional[str] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., revisions: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class GetPortfolioResponse(_message.Message):
     __slots__ = ("connectors", "unpriced_assets", "complete")

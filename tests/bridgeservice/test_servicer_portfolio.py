@@ -91,6 +91,20 @@ async def test_what_is_not_there_is_said_to_be_missing(bridge: Bridge) -> None:
     assert not answer.complete
 
 
+async def test_a_connector_that_has_another_revision_than_was_asked_for_is_not_read(bridge: Bridge) -> None:
+    await bridge.add("kraken", revision=2)
+    await bridge.add("gate", revision=2)
+    for other in (1, 3):
+        answer = await bridge.portfolio("kraken", "gate", revisions={"kraken": other})
+        assert [status(each) for each in answer.connectors] == ["NOT_FOUND", "OK"]
+        assert not answer.complete
+    assert not bridge.exchanges["kraken"].asked
+    assert (await bridge.portfolio("kraken", revisions={"kraken": 2})).complete
+    for refused in ({"gate": 2}, {"kraken": 0}):
+        told = await refusal(bridge.portfolio("kraken", revisions=refused))
+        assert violations(told).keys() == {"revisions"}
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [

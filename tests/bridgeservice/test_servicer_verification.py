@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+from typing import Any
 
 import grpc
 import pytest
@@ -11,12 +12,12 @@ from bridgeservice.v1 import trading_bridge_pb2 as pb
 from bridgeservice.v1.permissions_pb2 import PERMISSION_NO, PERMISSION_UNKNOWN, PERMISSION_YES
 from servicekit.errors import FailedPrecondition
 from tests.support.bridge_service import ACCOUNT, Bridge, connector_request, new_credentials
-from tests.support.key_service import refusal
+from tests.support.key_service import refusal, violations
 from tests.support.logged import lines
 from tests.support.probe import eventually
 
 REJECTED = FailedPrecondition("kraken refuses these credentials.", reason="CREDENTIALS_REJECTED")
-THIS = {"account_name": ACCOUNT, "connector_name": "kraken"}
+THIS: dict[str, Any] = {"account_name": ACCOUNT, "connector_name": "kraken"}
 
 
 async def verified(bridge: Bridge) -> pb.VerifyConnectorResponse:
@@ -122,6 +123,18 @@ async def test_a_removal_during_the_proof_wins(bridge: Bridge) -> None:
     assert (await adding).reason == "STALE_REVISION"
     await eventually(lambda: exchange.sessions[0].closed, "its session is closed")
     assert bridge.accounts.connector_count == 0
+
+
+async def test_only_the_revision_that_was_asked_for_is_verified(bridge: Bridge) -> None:
+    await bridge.add(revision=2)
+    for revision in (1, 3):
+        request = pb.VerifyConnectorRequest(**THIS, revision=revision)
+        assert (await refusal(bridge.stub.VerifyConnector(request))).reason == "CONNECTOR_NOT_FOUND"
+    assert not bridge.exchanges["kraken"].asked
+    request.revision = 2
+    assert (await bridge.stub.VerifyConnector(request)).connector.revision == 2
+    request.revision = -1
+    assert violations(await refusal(bridge.stub.VerifyConnector(request))).keys() == {"revision"}
 
 
 @pytest.mark.parametrize("name", ["kraken", "gate"])

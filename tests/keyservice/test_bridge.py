@@ -70,7 +70,7 @@ async def test_a_push_is_acknowledged_by_the_run_that_holds_it(bridge: Bridge, f
 async def test_every_call_names_its_account_in_the_header(bridge: Bridge, far: RunningBridge) -> None:
     await bridge.push(connector(), credentials(), verify=True, timeout=SOON)
     await bridge.verify(connector(), timeout=SOON)
-    await bridge.portfolio("client_of_this_test", ["kraken"], max_age=NOW, timeout=SOON)
+    await bridge.portfolio("client_of_this_test", {"kraken": 1}, max_age=NOW, timeout=SOON)
     await bridge.connectors("client_of_this_test", timeout=SOON)
     await bridge.remove(connector(2), timeout=SOON)
     assert [name for name, _, _ in far.faults.seen] == [
@@ -94,7 +94,7 @@ async def test_a_bridge_that_is_away_is_not_asked_for_every_key_and_is_heard_whe
     first = await bridge.push(connector(), credentials(), verify=False, timeout=SOON)
     assert first.reason is BridgeReason.BRIDGE_UNAVAILABLE
     assert bridge.is_away(connector().account_name)
-    answer = await bridge.portfolio("client_of_this_test", [], max_age=NOW, timeout=SOON)
+    answer = await bridge.portfolio("client_of_this_test", {}, max_age=NOW, timeout=SOON)
     assert answer == replace(first, asked=False)
     await far.start()
     while not isinstance(await bridge.info(timeout=SOON), BridgeInfo):
@@ -104,7 +104,7 @@ async def test_a_bridge_that_is_away_is_not_asked_for_every_key_and_is_heard_whe
 
 async def test_what_the_bridge_does_not_hold_is_told_as_not_found(bridge: Bridge) -> None:
     await bridge.push(connector(), credentials(), verify=False, timeout=SOON)
-    answer = await bridge.portfolio("client_of_this_test", ["okx"], max_age=NOW, timeout=SOON)
+    answer = await bridge.portfolio("client_of_this_test", {"okx": 1}, max_age=NOW, timeout=SOON)
     assert isinstance(answer, Portfolio)
     assert [each.status for each in answer.holdings] == [ReadStatus.NOT_FOUND]
 
@@ -126,18 +126,26 @@ async def test_over_tls_it_trusts_the_named_authority_only_and_shows_who_it_is(t
                 assert isinstance(await bridge.info(timeout=SOON), BridgeInfo) == answers
 
 
-async def test_an_answer_about_another_revision_is_neither_an_acknowledgement_nor_a_verification(
+async def test_an_answer_about_another_revision_is_no_acknowledgement(
     bridge: Bridge, far: RunningBridge
 ) -> None:
     other = connector_pb2.Connector(revision=7, instance_id="another")
     far.faults.answers["AddConnector"] = pb.AddConnectorResponse(connector=other)
-    far.faults.answers["VerifyConnector"] = pb.VerifyConnectorResponse(connector=other)
-    pushed = await bridge.push(connector(), credentials(), verify=False, timeout=SOON)
-    verified = await bridge.verify(connector(), timeout=SOON)
-    for outcome in (pushed, verified):
-        assert outcome.reason is BridgeReason.BRIDGE_ERROR
-        assert not outcome.instance_id
-    assert verified.missing
+    outcome = await bridge.push(connector(), credentials(), verify=False, timeout=SOON)
+    assert outcome.reason is BridgeReason.BRIDGE_ERROR
+    assert not outcome.instance_id
+
+
+@pytest.mark.parametrize("held", [1, 3])
+async def test_a_connector_of_another_revision_is_not_the_key_s_and_no_exchange_is_asked_with_it(
+    bridge: Bridge, far: RunningBridge, held: int
+) -> None:
+    await bridge.push(connector(held), credentials(), verify=False, timeout=SOON)
+    assert (await bridge.verify(connector(2), timeout=SOON)).missing
+    answer = await bridge.portfolio("client_of_this_test", {"kraken": 2}, max_age=NOW, timeout=SOON)
+    assert isinstance(answer, Portfolio)
+    assert [each.status for each in answer.holdings] == [ReadStatus.NOT_FOUND]
+    assert not far.running.exchanges["kraken"].asked
 
 
 async def test_a_verification_says_what_the_credentials_may_do(bridge: Bridge) -> None:
@@ -164,7 +172,7 @@ async def test_a_status_of_a_later_contract_is_not_taken_for_ok(bridge: Bridge, 
     entry = portfolio_pb2.ConnectorPortfolio(connector_name="kraken")
     entry.MergeFromString(b"\x18\x63")  # status 99
     far.faults.answers["GetPortfolio"] = pb.GetPortfolioResponse(connectors=[entry])
-    answer = await bridge.portfolio("client_of_this_test", ["kraken"], max_age=NOW, timeout=SOON)
+    answer = await bridge.portfolio("client_of_this_test", {"kraken": 1}, max_age=NOW, timeout=SOON)
     assert isinstance(answer, Portfolio)
     assert [each.status for each in answer.holdings] == [ReadStatus.ERROR]
 

@@ -54,11 +54,11 @@ TRADING_BRIDGE_METHODS = {
         "connector permissions warning",
     ),
     "GetConnector": (CONNECTOR, "connector permissions"),
-    "VerifyConnector": (CONNECTOR, "connector permissions warning"),
+    "VerifyConnector": (f"{CONNECTOR} revision", "connector permissions warning"),
     "RemoveConnector": (f"{CONNECTOR} revision", ""),
     "ListConnectors": (f"account_name {PAGE}", "connectors next_page_token"),
     "GetPortfolio": (
-        "account_name connector_names quote_asset max_age",
+        "account_name connector_names quote_asset max_age revisions",
         "connectors unpriced_assets complete",
     ),
     "PlaceOrder": (
