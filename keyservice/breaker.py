@@ -31,6 +31,7 @@ class Sign(Enum):
     """What a call tells of the bridge as such."""
 
     ALIVE = "it answered"
+    BUSY = "it answered that it can't take this call now"
     NOT_SERVING = "it answered that it does not serve yet, or no longer"
     AWAY = "the transport can't reach it"
     SILENT = "it did not answer in the time that it had"
@@ -103,6 +104,8 @@ class Breaker:
         trip = _Trip(outcome, self._clock() + self._pause)
         if sign is Sign.ALIVE:
             self.answered(account_name)
+        elif sign is Sign.BUSY:
+            self._there(account_name)
         elif sign is Sign.NOT_SERVING:
             self._there(account_name)
             self._miss(account_name)

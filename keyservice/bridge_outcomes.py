@@ -53,6 +53,7 @@ STALE = frozenset({"STALE_REVISION", "REVISION_REUSED"})
 MISSING = frozenset({"CONNECTOR_NOT_FOUND", "ACCOUNT_NOT_FOUND"})
 # It is there, and can't be asked for anything now.
 NOT_SERVING = frozenset({"SHUTTING_DOWN", "STARTING"})
+_OF_THE_BRIDGE = (BridgeReason.BRIDGE_UNAVAILABLE, BridgeReason.BRIDGE_TIMEOUT)
 # With these also the bridge's own answer may end what it had done already.
 _HALF_WAY = frozenset({StatusCode.DEADLINE_EXCEEDED, StatusCode.INTERNAL})
 
@@ -74,7 +75,7 @@ def sign_of(failure: RpcFailure) -> Sign:
     if failure.reason in NOT_SERVING:
         return Sign.NOT_SERVING
     if failure.ours:
-        return Sign.ALIVE
+        return Sign.BUSY if _reason(failure) in _OF_THE_BRIDGE else Sign.ALIVE
     if failure.code is StatusCode.UNAVAILABLE:
         return Sign.AWAY
     return Sign.SILENT if failure.code is StatusCode.DEADLINE_EXCEEDED else Sign.NEITHER

@@ -9,7 +9,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Never
+from math import inf
+from time import monotonic
+from typing import Final, Never
 
 from keyservice.bridge import Bridge
 from keyservice.bridge_records import Outcome
@@ -23,6 +25,9 @@ from servicekit.errors import KeybridgeError
 
 _EVERY = timedelta(seconds=1)
 _PATIENCE = timedelta(seconds=2)
+# A bridge that has an answer for some calls and none for others is back again and again. If that counted more often
+# than this, keys would have no pauses.
+_SETTLED: Final = timedelta(seconds=10)
 _BATCH = 1000
 
 _log = logs.get(__name__)
@@ -39,6 +44,8 @@ class BridgeWatch:
         """By the database's clock; None while the bridge is away, as far as the last look shows."""
         self._returns = 0
         """Of how many returns that takes account."""
+        self._returned_at = -inf
+        """When it took account of the last one, on the monotonic clock."""
         self._asked_up_to = ""
         """The last run that the last look has asked about, by its name."""
 
@@ -62,7 +69,7 @@ class BridgeWatch:
             return
         due = await self._hold_against(answer.instance_id)
         there_since = self._there_since
-        if there_since is None or self._bridge.returns != self._returns:
+        if there_since is None or self._somebody_is_back():
             self._returns = self._bridge.returns
             there_since = await due_rows.clock(self._database.reads)
         # At every look, because attempts that were under way when the bridge came back fail after that. What has been
@@ -73,6 +80,14 @@ class BridgeWatch:
         self._there_since = there_since
         if due:
             self._convergence.due.set()
+
+    def _somebody_is_back(self) -> bool:
+        """Somewhere behind the balancer, at the most now and then."""
+        now = monotonic()
+        if self._bridge.returns == self._returns or now - self._returned_at < _SETTLED.total_seconds():
+            return False
+        self._returned_at = now
+        return True
 
     async def _hold_against(self, instance_id: str) -> int:
         """Make due what other runs have acknowledged that are gone."""

@@ -45,6 +45,16 @@ class Progress:
     """The one that was tried last."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What a call has selected and somebody else held."""
+
+    ids: set[UUID]
+    """Those that still are; the others are due."""
+    since: datetime
+    only_unconfigured: bool
+
+
 class Reinitialization:
     """Makes keys due that were not, and waits for what comes of it."""
 
@@ -56,6 +66,8 @@ class Reinitialization:
         self._database = database
         self._convergence = convergence
         self._ending = ending
+        self._held: list[_Held] = []
+        """Of all calls, whether their callers are there still or not."""
 
     async def one(self, caller: Caller, key_id: UUID, within: Within) -> Tried:
         """Take a key to the bridge now. Where somebody does so already, what comes of that is the answer."""
@@ -117,32 +129,44 @@ class Reinitialization:
             about = wanted.client_id if wanted.client_id and caller.may_see(wanted.client_id) else None
             await audit.record(connection, caller, "ReinitializeApiKeys", client_id=about)
         self._convergence.leave_to_the_loop(selected.made_due)
-        held = set(selected.held)
-        self._convergence.work.start(self._make_due_when_free(held, begun, wanted))
-        left = {*selected.made_due, *held}
+        held = _Held(set(selected.held), begun, wanted.only_unconfigured)
+        self._follow(held)
+        left = {*selected.made_due, *held.ids}
         progress = Progress(len(left))
         yield progress
         while left:
             await self._ending.sleep(LOOK.total_seconds())
-            for key in await due_rows.tried(self._database.reads, list(left - held)):
+            for key in await due_rows.tried(self._database.reads, list(left - held.ids)):
                 left.discard(key.id)
                 configured = progress.configured + key.configured
                 progress = Progress(progress.total, progress.done + 1, configured, key)
                 yield progress
 
-    async def _make_due_when_free(self, held: set[UUID], since: datetime, wanted: Selection) -> None:
-        """What somebody held just then follows, also when the caller goes away. The set tells what is left."""
-        while held:
+    def _follow(self, held: _Held) -> None:
+        """One task for all calls, so that what is held for long keeps no more than one connection busy."""
+        if not held.ids:
+            return
+        self._held.append(held)
+        if len(self._held) == 1:
+            self._convergence.work.start(self._make_due_when_free())
+
+    async def _make_due_when_free(self) -> None:
+        """What somebody held just then, also when its caller has gone away."""
+        while self._held:
             await asyncio.sleep(LOOK.total_seconds())
             try:
-                async with self._database.autocommit() as connection:
-                    selected = await due_rows.make_held_due(
-                        connection, list(held), since=since, only_unconfigured=wanted.only_unconfigured
-                    )
+                for held in self._held:
+                    await self._make_due(held)
             except KeybridgeError as error:
-                _log.warning("keys can't be made due, and are later", keys=len(held), reason=error.reason)
+                _log.warning("keys that are held can't be made due, and are later", reason=error.reason)
                 await asyncio.sleep(_A_MOMENT.total_seconds())
-                continue
-            held.intersection_update(selected.held)
-            if selected.made_due:
-                self._convergence.leave_to_the_loop(selected.made_due)
+            self._held = [held for held in self._held if held.ids]
+
+    async def _make_due(self, held: _Held) -> None:
+        async with self._database.autocommit() as connection:
+            selected = await due_rows.make_held_due(
+                connection, list(held.ids), since=held.since, only_unconfigured=held.only_unconfigured
+            )
+        held.ids.intersection_update(selected.held)
+        if selected.made_due:
+            self._convergence.leave_to_the_loop(selected.made_due)

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 from uuid import UUID
 
 from keyservice.bridge_records import Outcome
-from keyservice.enums import BridgeState
+from keyservice.enums import BridgeReason, BridgeState
 from keyservice.records import ApiKey
 from keyservice.store import convergence as store
 from keyservice.store.convergence import Result
@@ -93,9 +93,17 @@ def result_of(key: ApiKey, outcome: Outcome) -> Result:
     if outcome.permanent and key.wanted:
         return Result(key, BridgeState.FAILED, outcome.reason)
     state = BridgeState.PENDING if key.wanted else BridgeState.REMOVING
+    return Result(key, state, outcome.reason, again_in=_pause(key, outcome), asked=outcome.asked)
+
+
+def _pause(key: ApiKey, outcome: Outcome) -> timedelta:
+    named = outcome.retry_after
+    if named is not None and outcome.reason is BridgeReason.RATE_LIMITED:
+        return named
     # An attempt that was not made counts for nothing: another replica may reach the bridge that this one does not.
-    again_in = outcome.retry_after or backoff(key.attempt_count if outcome.asked else 0)
-    return Result(key, state, outcome.reason, again_in=again_in, asked=outcome.asked)
+    pause = backoff(key.attempt_count if outcome.asked else 0)
+    # A bridge that has too much to do names the same pause to all.
+    return pause if named is None else named + pause
 
 
 def backoff(attempts: int) -> timedelta:

@@ -33,7 +33,7 @@ from keyservice import models
 from keyservice.records import Caller
 from keyservice.store import audit
 from keyservice.store.api_keys import COLUMNS, claimed_record
-from keyservice.store.bridge_states import UNCHANGED, WAITS
+from keyservice.store.bridge_states import CLAIMED, UNCHANGED, WAITS
 from keyservice.store.leases import taken
 from keyservice.store.seals import SEALED, Claimed
 
@@ -136,11 +136,13 @@ def _first(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
 
 
 def _claimed(waiting: CTE) -> CTE:
+    # Who takes over from somebody who has died makes the same attempt, and not another one.
+    attempt = case((CLAIMED, _table.attempt_count), else_=_table.attempt_count + 1)
     values = taken(bindparam("lease", type_=Interval)) | UNCHANGED
     return (
         update(_table)
         .where(_table.id == waiting.c.id)
-        .values(values | {"bridge_reason": None, "attempt_count": _table.attempt_count + 1})
+        .values(values | {"bridge_reason": None, "attempt_count": attempt})
         .returning(*COLUMNS, *SEALED)
         .cte("claimed")
     )

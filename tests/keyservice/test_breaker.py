@@ -93,6 +93,19 @@ def test_a_bridge_that_does_not_serve_yet_may_be_asked_and_is_not_back(breaker: 
     assert breaker.returns == 1
 
 
+def test_a_bridge_that_can_t_take_a_call_now_may_be_asked_and_is_neither_missed_nor_back(
+    breaker: Breaker,
+) -> None:
+    breaker.failed(ADA, Sign.AWAY, AWAY, LONG)
+    for account in (ADA, BOB):
+        breaker.failed(account, Sign.BUSY, AWAY, LONG)
+        assert breaker.refusal(account) is None
+    breaker.answered(BOB)
+    assert breaker.returns == 0
+    breaker.answered(ADA)
+    assert breaker.returns == 1
+
+
 def test_after_a_moment_one_call_goes_through_and_the_others_wait_for_what_it_finds(
     breaker: Breaker, clock: Clock
 ) -> None:

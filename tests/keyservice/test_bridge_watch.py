@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from time import monotonic
 from typing import Any, Never
 from uuid import UUID
 
@@ -10,6 +11,7 @@ import pytest
 
 from bridgeservice.v1 import connector_pb2
 from bridgeservice.v1 import trading_bridge_pb2 as bridge_pb
+from keyservice import bridge_watch
 from keyservice.bridge_watch import BridgeWatch
 from keyservice.store.due_rows import MOST_RUNS
 from keyservice.v1.client_pb2 import Client
@@ -113,6 +115,32 @@ async def test_what_waits_for_a_bridge_that_no_look_meets_is_due_when_one_of_its
     await service.add_key(client, label="four")
     await watch.once()
     assert len(await service.sql(DUE)) == 3
+
+
+async def test_a_bridge_that_comes_and_goes_leaves_keys_their_pauses(
+    service: KeyService,
+    client: Client,
+    bridge: RunningBridge,
+    watch: BridgeWatch,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = monotonic()
+    monkeypatch.setattr(bridge_watch, "monotonic", lambda: now)
+    await watch.once()
+    found = []
+    for number in range(3):
+        bridge.faults.before["AddConnector"] = AWAY
+        await service.add_key(client, label=f"{number} waits")
+        await service.sql(f"{LATER}, last_attempt_at = clock_timestamp()")
+        await watch.once()
+        del bridge.faults.before["AddConnector"]
+        await service.add_key(client, label=f"{number} is there")
+        await watch.once()
+        found.append(len(await service.sql(DUE)))
+    now += 10
+    await watch.once()
+    found.append(len(await service.sql(DUE)))
+    assert found == [1, 0, 0, 3]
 
 
 async def test_where_there_are_more_runs_than_a_look_asks_about_the_next_looks_ask_about_the_others(

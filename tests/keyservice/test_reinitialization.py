@@ -66,7 +66,8 @@ async def begun_again(service: KeyService, key: ApiKey, bridge: RunningBridge) -
     bridge.faults.seen.clear()
     bridge.faults.before["AddConnector"] = waits_for(go_on)
     await service.sql(
-        "UPDATE exchange_api_keys SET bridge_state = 'pending', next_attempt_at = now(), attempt_count = 2"
+        "UPDATE exchange_api_keys SET bridge_state = 'pending', bridge_reason = 'bridge_timeout',"
+        " next_attempt_at = now(), attempt_count = 2"
     )
     await eventually(lambda: bool(bridge.faults.requests("AddConnector")), "the bridge is asked")
     assert (await service.row(key)).attempt_count == 3
@@ -193,8 +194,8 @@ async def test_what_a_call_has_pushed_is_not_pushed_again_by_another_one_that_co
 
     async def in_turn(connection: Connection, ids: Sequence[UUID], **kwargs: Any) -> due_rows.Selected:
         begun.append(kwargs["since"])
-        if kwargs["since"] != begun[0]:
-            await done.wait()
+        if kwargs["since"] != begun[0] and not done.is_set():
+            return due_rows.Selected([], list(ids))
         return await make(connection, ids, **kwargs)
 
     monkeypatch.setattr(due_rows, "make_held_due", in_turn)
@@ -210,6 +211,53 @@ async def test_what_a_call_has_pushed_is_not_pushed_again_by_another_one_that_co
     for each in await asyncio.gather(*told):
         assert [progress.done for progress in each] == list(range(1, len(labels) + 1))
     assert len(bridge.faults.requests("AddConnector")) == len(labels)
+
+
+async def test_callers_who_go_away_leave_no_more_behind_than_one_statement_at_a_time(
+    service: KeyService, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await service.add_key(client)
+    make, under_way, most = due_rows.make_held_due, 0, 0
+
+    async def counted(*args: Any, **kwargs: Any) -> due_rows.Selected:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        try:
+            return await make(*args, **kwargs)
+        finally:
+            under_way -= 1
+
+    monkeypatch.setattr(due_rows, "make_held_due", counted)
+    async with held_by_somebody(service, key.label):
+        for _ in range(20):
+            call = service.stub.ReinitializeApiKeys(pb.ReinitializeApiKeysRequest())
+            await anext(aiter(call))
+            call.cancel()
+    assert [each.done for each in await progress(service)] == [0, 1]
+    assert most == 1
+
+
+async def test_a_key_is_not_done_when_an_attempt_is_taken_over_but_when_something_has_come_of_that(
+    service: KeyService, client: Client, bridge: RunningBridge
+) -> None:
+    await service.add_key(client)
+    go_on = asyncio.Event()
+    bridge.faults.seen.clear()
+    bridge.faults.before["AddConnector"] = waits_for(go_on)
+    await service.sql(
+        "UPDATE exchange_api_keys SET bridge_state = 'pending', configured_at = NULL, configured_instance = NULL,"
+        " attempt_count = 1, last_attempt_at = clock_timestamp(),"
+        " next_attempt_at = clock_timestamp() + interval '1 second'"
+    )
+    stream = aiter(service.stub.ReinitializeApiKeys(pb.ReinitializeApiKeysRequest()))
+    assert (await anext(stream)).total == 1
+    following = asyncio.ensure_future(anext(stream))
+    await eventually(lambda: bool(bridge.faults.requests("AddConnector")), "somebody takes it over")
+    await asyncio.wait({following}, timeout=0.5)
+    assert not following.done()
+    go_on.set()
+    assert (await following).configured == 1
 
 
 async def test_who_goes_away_has_what_was_held_made_due_all_the_same(

@@ -2,6 +2,8 @@
 
 import asyncio
 import io
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any, Never
 from uuid import UUID
 
@@ -9,9 +11,10 @@ import grpc
 import pytest
 from sqlalchemy import text
 
-from keyservice.enums import BridgeState
+from keyservice.bridge_records import Outcome
+from keyservice.enums import BridgeReason, BridgeState
 from keyservice.records import ApiKey, Caller
-from keyservice.results import Results
+from keyservice.results import Results, result_of
 from keyservice.store import convergence as store
 from keyservice.store.convergence import Result
 from keyservice.v1.client_pb2 import Client
@@ -137,3 +140,23 @@ async def test_who_tried_a_revision_that_is_no_more_is_not_told_what_came_of_a_l
     assert told[0] is None
     assert told[1] is not None
     assert (told[1].revision, told[1].configured) == (after.revision, True)
+
+
+async def test_a_pause_that_is_named_is_kept_and_grows_where_it_is_the_bridge_that_has_too_much_to_do(
+    result: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("random.uniform", lambda _low, high: high)
+    named = timedelta(seconds=5)
+    pauses = {
+        reason: [
+            result_of(
+                replace(result.key, attempt_count=attempts), Outcome(reason, retry_after=named)
+            ).again_in
+            for attempts in (1, 4)
+        ]
+        for reason in (BridgeReason.RATE_LIMITED, BridgeReason.BRIDGE_UNAVAILABLE)
+    }
+    assert pauses == {
+        BridgeReason.RATE_LIMITED: [named, named],
+        BridgeReason.BRIDGE_UNAVAILABLE: [named + timedelta(seconds=2), named + timedelta(seconds=16)],
+    }
