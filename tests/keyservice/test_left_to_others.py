@@ -59,7 +59,7 @@ async def test_what_is_not_sent_costs_no_pause_and_is_then_left_to_who_can_send_
     bridge.faults.seen.clear()
     is_away(breaker, client)
     await service.sql(
-        "UPDATE exchange_api_keys SET bridge_state = :state, attempt_count = 6, next_attempt_at = now(),"
+        "UPDATE exchange_api_keys SET bridge_state = :state, attempt_count = 0, next_attempt_at = now(),"
         " disabled = :disabled",
         state=state,
         disabled=state == "removing",
@@ -69,7 +69,7 @@ async def test_what_is_not_sent_costs_no_pause_and_is_then_left_to_who_can_send_
     await service.convergence.work.end()
     assert not bridge.faults.seen
     row = await service.row(key)
-    assert (row.bridge_reason, row.attempt_count) == ("bridge_unavailable", 6)
+    assert (row.bridge_reason, row.attempt_count) == ("bridge_unavailable", 0)
     assert row.next_attempt_at <= datetime.now(UTC) + A_SECOND
     await service.sql("UPDATE exchange_api_keys SET next_attempt_at = now()")
     assert await loop.once() == 0
