@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+from datetime import timedelta
 from typing import Any, Never
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from sqlalchemy import text
 
 from keyservice.enums import BridgeState
 from keyservice.records import ApiKey, Caller
-from keyservice.results import Results
+from keyservice.results import Results, backoff
 from keyservice.store import convergence as store
 from keyservice.store.convergence import Result
 from keyservice.v1.client_pb2 import Client
@@ -137,3 +138,20 @@ async def test_who_tried_a_revision_that_is_no_more_is_not_told_what_came_of_a_l
     assert told[0] is None
     assert told[1] is not None
     assert (told[1].revision, told[1].configured) == (after.revision, True)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "seconds"), [(0, 1), (1, 2), (2, 4), (5, 32), (6, 60), (16, 60), (10_000, 60)]
+)
+def test_pauses_are_spread_up_to_an_end_that_doubles_with_each_attempt_and_is_never_over_a_minute(
+    monkeypatch: pytest.MonkeyPatch, attempts: int, seconds: int
+) -> None:
+    def lowest(low: float, _high: float) -> float:
+        return low
+
+    def highest(_low: float, high: float) -> float:
+        return high
+
+    for end, expected in ((lowest, 0), (highest, seconds)):
+        monkeypatch.setattr("keyservice.results.random.uniform", end)
+        assert backoff(attempts) == timedelta(seconds=expected)
