@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import and_, func, select, text
 
 from keyservice.store import due_rows
+from keyservice.store.bridge_states import WANTED
 from keyservice.store.due_rows import Selected
 from keyservice.v1.api_key_pb2 import ApiKey
 from keyservice.v1.client_pb2 import Client
@@ -70,7 +71,7 @@ async def test_a_key_that_is_removed_after_it_was_looked_for_and_before_it_is_go
     service: KeyService, key: ApiKey, monkeypatch: pytest.MonkeyPatch, meanwhile: str
 ) -> None:
     passed = select(func.pg_advisory_xact_lock_shared(GATE)).scalar_subquery()
-    monkeypatch.setattr(due_rows, "WANTED", and_(passed.is_not(None), due_rows.WANTED))
+    monkeypatch.setattr(due_rows, "WANTED", and_(passed.is_not(None), WANTED))
     async with service.database.transaction() as connection:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:gate)"), {"gate": GATE})
         making = asyncio.create_task(make_due(service, key))
