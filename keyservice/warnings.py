@@ -40,7 +40,7 @@ _AGAIN: Final = "Call again in a moment."
 _NOT_READ: Mapping[ReadStatus, tuple[str, str]] = {
     ReadStatus.NOT_FOUND: (
         "the Trading Bridge does not hold the key",
-        "It is pushed again; use ReinitializeApiKey to push it now.",
+        "The key is saved; use ReinitializeApiKey to push it now.",
     ),
     ReadStatus.CREDENTIALS_REJECTED: (
         _WHAT[BridgeReason.CREDENTIALS_REJECTED],
@@ -87,7 +87,8 @@ def not_removed(
     then = f"It will be retried{_at(retry_at)}." if retry_at else "Nobody retries it by himself."
     return (
         f"Trading Bridge connector removal failed: {what(reason, waited)}. "
-        f"Until it succeeds, the bridge may still hold the key. {then}"
+        "Until it succeeds, the bridge may still hold the key; if it must not be used, revoke it on the exchange. "
+        f"{then}"
     )
 
 

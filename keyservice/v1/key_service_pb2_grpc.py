@@ -266,8 +266,8 @@ class KeyServiceServicer:
     def WatchApiKeys(self, request, context):
         """Streams keys: first each live key as it is now, then a key again on every change that somebody makes to it, and
         when something has come of an attempt at the bridge. That it becomes due because a bridge restarted, and that an
-        attempt begins for which nobody waits, is not told by itself: what comes of it is. A watcher that is too slow is cut with
-        RESOURCE_EXHAUSTED and calls again.
+        attempt begins for which nobody waits, is not told by itself: what comes of it is. A watcher that is too slow is
+        cut with RESOURCE_EXHAUSTED and calls again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -86,8 +86,8 @@ class KeyServiceStub:
     WatchApiKeys: _grpc.UnaryStreamMultiCallable[_key_service_pb2.WatchApiKeysRequest, _key_service_pb2.WatchApiKeysResponse]
     """Streams keys: first each live key as it is now, then a key again on every change that somebody makes to it, and
     when something has come of an attempt at the bridge. That it becomes due because a bridge restarted, and that an
-    attempt begins for which nobody waits, is not told by itself: what comes of it is. A watcher that is too slow is cut with
-    RESOURCE_EXHAUSTED and calls again.
+    attempt begins for which nobody waits, is not told by itself: what comes of it is. A watcher that is too slow is
+    cut with RESOURCE_EXHAUSTED and calls again.
     """
     GetBalances: _grpc.UnaryUnaryMultiCallable[_key_service_pb2.GetBalancesRequest, _key_service_pb2.GetBalancesResponse]
     """Reads what a client holds on its exchanges, by all its keys that are live and enabled. A key that could not be
@@ -156,8 +156,8 @@ class KeyServiceAsyncStub(KeyServiceStub):
     WatchApiKeys: _aio.UnaryStreamMultiCallable[_key_service_pb2.WatchApiKeysRequest, _key_service_pb2.WatchApiKeysResponse]  # type: ignore[assignment]
     """Streams keys: first each live key as it is now, then a key again on every change that somebody makes to it, and
     when something has come of an attempt at the bridge. That it becomes due because a bridge restarted, and that an
-    attempt begins for which nobody waits, is not told by itself: what comes of it is. A watcher that is too slow is cut with
-    RESOURCE_EXHAUSTED and calls again.
+    attempt begins for which nobody waits, is not told by itself: what comes of it is. A watcher that is too slow is
+    cut with RESOURCE_EXHAUSTED and calls again.
     """
     GetBalances: _aio.UnaryUnaryMultiCallable[_key_service_pb2.GetBalancesRequest, _key_service_pb2.GetBalancesResponse]  # type: ignore[assignment]
     """Reads what a client holds on its exchanges, by all its keys that are live and enabled. A key that could not be
@@ -325,8 +325,8 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_key_service_pb2.WatchApiKeysResponse], _abc.AsyncIterator[_key_service_pb2.WatchApiKeysResponse]]:
         """Streams keys: first each live key as it is now, then a key again on every change that somebody makes to it, and
         when something has come of an attempt at the bridge. That it becomes due because a bridge restarted, and that an
-        attempt begins for which nobody waits, is not told by itself: what comes of it is. A watcher that is too slow is cut with
-        RESOURCE_EXHAUSTED and calls again.
+        attempt begins for which nobody waits, is not told by itself: what comes of it is. A watcher that is too slow is
+        cut with RESOURCE_EXHAUSTED and calls again.
         """
 
     @_abc_1.abstractmethod

@@ -50,6 +50,11 @@ class Interactive:
     told: Counter[str] = field(default_factory=Counter)
     """What the answers said of the bridge."""
 
+    @property
+    def misled(self) -> int:
+        """How many answers had unknown balances look as if they were none, or did not say why they are unknown."""
+        return self.told["READ AS EMPTY"] + self.told["NOT READ"]
+
     async def work(self, stopping: asyncio.Event) -> None:
         """Until it is stopped; then what is under way comes to its end."""
         methods: list[Callable[[Any], Awaitable[None]]] = [self._add, self._get, self._read]

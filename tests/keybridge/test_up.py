@@ -78,12 +78,14 @@ async def demo_client(running: Running) -> str:
 
 
 def paste_all(lines: list[str]) -> None:
-    """One after the other; where a line names no client yet, the one that was made last."""
-    client_id = ""
+    """One after the other; where a line names no client or key yet, the one that was made last."""
+    client_id = key_id = ""
     for line in lines:
-        said = paste(line.replace("THE ID", client_id))
+        said = paste(line.replace("THE ID", client_id).replace("THE KEY ID", key_id))
         if "CreateClient" in line:
             client_id = json.loads(said)["client"]["id"]
+        if line.endswith("/AddApiKey"):
+            key_id = json.loads(said)["apiKey"]["id"]
 
 
 async def test_it_starts_both_services_what_it_says_can_be_pasted_and_one_ctrl_c_ends_all_of_it(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from time import monotonic
 from typing import Any, Never
 from uuid import UUID
@@ -14,9 +15,10 @@ from bridgeservice.v1 import trading_bridge_pb2 as bridge_pb
 from keyservice import bridge_watch
 from keyservice.bridge_watch import BridgeWatch
 from keyservice.store.due_rows import MOST_RUNS
+from keyservice.v1 import bridge_status_pb2 as status
 from keyservice.v1.client_pb2 import Client
 from servicekit.database.url import DatabaseUrl
-from servicekit.errors import Unavailable
+from servicekit.errors import ResourceExhausted, Unavailable
 from servicekit.rpc.call import Call
 from tests.support.bridges import Fault, RunningBridge, aborts, refuses
 from tests.support.key_service import KeyService, running
@@ -58,6 +60,24 @@ async def test_what_waits_because_the_bridge_was_away_is_due_when_a_look_finds_i
     await watch.once()
     assert len(await service.sql(DUE)) == 1
     assert service.convergence.due.is_set()
+
+
+async def test_what_an_exchange_asks_to_wait_for_waits_on_when_the_bridge_is_back(
+    service: KeyService, client: Client, bridge: RunningBridge, watch: BridgeWatch
+) -> None:
+    """Its pause has nothing to do with the bridge, and all who have one would come at once."""
+    bridge.faults.before["AddConnector"] = refuses(
+        ResourceExhausted("no", reason="RATE_LIMITED", retry_after=timedelta(hours=1))
+    )
+    limited = await service.add_key(client, label="limited")
+    assert limited.bridge_status.reason == status.BRIDGE_REASON_RATE_LIMITED
+    await goes_away(bridge, watch)
+    await service.add_key(client, label="away")
+    await service.sql(LATER)
+    bridge.faults.clear()
+    await watch.once()
+    [row] = await service.sql("SELECT label FROM exchange_api_keys WHERE next_attempt_at <= now()")
+    assert row.label == "away"
 
 
 async def test_an_attempt_that_was_under_way_when_the_bridge_came_back_is_made_again_at_once(

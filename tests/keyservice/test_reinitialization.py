@@ -273,3 +273,21 @@ async def test_who_goes_away_has_what_was_held_made_due_all_the_same(
         assert (await anext(aiter(call))).total == 1
         call.cancel()
     await service.becomes(key, status.BRIDGE_STATE_CONFIGURED)
+
+
+@pytest.mark.parametrize("off", ["is_deleted = true, deleted_at = now()", "disabled = true"])
+async def test_a_key_that_is_deleted_or_disabled_by_whoever_holds_it_is_done_and_not_made_due(
+    database_url: DatabaseUrl, bridge: RunningBridge, off: str
+) -> None:
+    async with running(database_url, bridge_target=bridge.target) as service:
+        key = await service.add_key(await service.add_client(), label="held")
+        await service.sql(WAITS_LONG)
+        async with held_by_somebody(service, "held") as connection:
+            staying = aiter(service.stub.ReinitializeApiKeys(pb.ReinitializeApiKeysRequest(), timeout=20))
+            assert (await anext(staying)).total == 1
+            removed = "bridge_state = 'removed', bridge_reason = NULL, next_attempt_at = NULL"
+            await connection.execute(text(f"UPDATE exchange_api_keys SET {off}, {removed}"))  # noqa: S608 - ours
+        last = await anext(staying)
+        assert (last.total, last.done, last.configured) == (1, 1, 0)
+        row = await service.row(key)
+        assert (row.bridge_state, row.next_attempt_at) == ("removed", None)

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from keyservice.bridge_records import Outcome
 from keyservice.enums import BridgeReason, BridgeState
 from keyservice.records import ApiKey, Caller
-from keyservice.results import Results, result_of
+from keyservice.results import Results, backoff, result_of
 from keyservice.store import convergence as store
 from keyservice.store.convergence import Result
 from keyservice.v1.client_pb2 import Client
@@ -160,3 +160,20 @@ async def test_a_pause_that_is_named_is_kept_and_grows_where_it_is_the_bridge_th
         BridgeReason.RATE_LIMITED: [named, named],
         BridgeReason.BRIDGE_UNAVAILABLE: [named + timedelta(seconds=2), named + timedelta(seconds=16)],
     }
+
+
+@pytest.mark.parametrize(
+    ("attempts", "seconds"), [(0, 1), (1, 2), (2, 4), (5, 32), (6, 60), (16, 60), (10_000, 60)]
+)
+def test_pauses_are_spread_up_to_an_end_that_doubles_with_each_attempt_and_is_never_over_a_minute(
+    monkeypatch: pytest.MonkeyPatch, attempts: int, seconds: int
+) -> None:
+    def lowest(low: float, _high: float) -> float:
+        return low
+
+    def highest(_low: float, high: float) -> float:
+        return high
+
+    for end, expected in ((lowest, 0), (highest, seconds)):
+        monkeypatch.setattr("keyservice.results.random.uniform", end)
+        assert backoff(attempts) == timedelta(seconds=expected)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from keyservice import warnings
-from keyservice.enums import BridgeReason
+from keyservice.enums import BridgeReason, ReadStatus
 
 NOON = datetime(2031, 5, 6, 12, 0, 5, tzinfo=UTC)
 TRANSIENT = {
@@ -37,11 +37,22 @@ def test_every_reason_is_named_with_what_to_do(reason: BridgeReason) -> None:
 
 
 @pytest.mark.parametrize("reason", BridgeReason)
-def test_a_removal_that_failed_says_that_the_bridge_may_still_hold_the_key(reason: BridgeReason) -> None:
+def test_a_removal_that_failed_says_that_the_bridge_may_still_hold_the_key_and_what_ends_its_use(
+    reason: BridgeReason,
+) -> None:
     sentence = warnings.not_removed(reason, retry_at=NOON)
     assert f"({reason.name})" in sentence
     assert "may still hold the key" in sentence
+    assert "revoke it on the exchange" in sentence
     assert "12:00:05 UTC" in sentence
+
+
+def test_a_key_that_the_bridge_does_not_hold_is_promised_nothing_and_told_what_to_do() -> None:
+    """It is pushed again by itself only where the row is still to be decided."""
+    assert warnings.not_read(ReadStatus.NOT_FOUND) == (
+        "Balances could not be read: the Trading Bridge does not hold the key (NOT_FOUND). "
+        "The key is saved; use ReinitializeApiKey to push it now."
+    )
 
 
 @pytest.mark.parametrize(

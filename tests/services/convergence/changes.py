@@ -71,11 +71,16 @@ def expected(change: str, reason: str) -> Said:
 
 
 def advice(change: str, reason: str) -> tuple[str, ...]:
-    """What the warning has to have in it: what happened, that nothing is lost, and what to do."""
+    """What the warning has to have in it: what happened, what is so until it succeeds, and what to do."""
     if not reason:
         return ()
     if change in REMOVALS:
-        return (f"({reason})", "the bridge may still hold the key", "It will be retried at")
+        return (
+            f"({reason})",
+            "the bridge may still hold the key",
+            "revoke it on the exchange",
+            "It will be retried at",
+        )
     if reason in PERMANENT:
         return (
             f"({reason})",
