@@ -26,8 +26,12 @@ def long_texts(method: MethodDescriptor, length: int) -> Iterator[Oversized]:
     """Every text of the request in turn with so many characters: those in lists and maps too, and a map's names."""
     for steps in _paths(method.input_type.fields):
         *way, last = steps
-        if _map_entry(last) is not None:
-            for name, value in (("x" * length, "x"), ("x", "x" * length)):
+        if (values := _map_entry(last)) is not None:
+            short = _filling(values)
+            entries = [("x" * length, short)]
+            if values.type in _TEXTS:
+                entries.append(("x", short * length))
+            for name, value in entries:
                 request, parent = _reached(method, way)
                 getattr(parent, last.name)[name] = value
                 yield Oversized(method, _path(steps), request)
@@ -80,12 +84,17 @@ def _reached(method: MethodDescriptor, way: list[FieldDescriptor]) -> tuple[Mess
 
 
 def _add(entries: Any, field: FieldDescriptor, number: int) -> None:
-    if _map_entry(field) is not None:
-        entries[f"name {number}"] = "x"
+    if (values := _map_entry(field)) is not None:
+        entries[f"name {number}"] = _filling(values)
     elif field.message_type is not None:
         entries.add()
     else:
-        entries.append(_TEXTS.get(field.type, 1))
+        entries.append(_filling(field))
+
+
+def _filling(field: FieldDescriptor) -> Any:
+    """What stands in a field that is no message."""
+    return _TEXTS.get(field.type, 1)
 
 
 def _path(steps: tuple[FieldDescriptor, ...], place: str = "") -> str:
