@@ -52,7 +52,7 @@ BY_CODE_OF_THE_TRANSPORT: Mapping[StatusCode, BridgeReason] = {
 STALE = frozenset({"STALE_REVISION", "REVISION_REUSED"})
 MISSING = frozenset({"CONNECTOR_NOT_FOUND", "ACCOUNT_NOT_FOUND"})
 # It is there, and can't be asked for anything now.
-NOT_SERVING = frozenset({"SHUTTING_DOWN", "STARTING"})
+_NOT_SERVING = frozenset({"SHUTTING_DOWN", "STARTING"})
 _OF_THE_BRIDGE = (BridgeReason.BRIDGE_UNAVAILABLE, BridgeReason.BRIDGE_TIMEOUT)
 # With these also the bridge's own answer may end what it had done already.
 _HALF_WAY = frozenset({StatusCode.DEADLINE_EXCEEDED, StatusCode.INTERNAL})
@@ -72,7 +72,7 @@ def outcome_of(failure: RpcFailure) -> Outcome:
 
 def sign_of(failure: RpcFailure) -> Sign:
     """What it means for the bridge."""
-    if failure.reason in NOT_SERVING:
+    if failure.reason in _NOT_SERVING:
         return Sign.NOT_SERVING
     if failure.ours:
         return Sign.BUSY if _reason(failure) in _OF_THE_BRIDGE else Sign.ALIVE

@@ -68,6 +68,7 @@ class Reinitialization:
         self._ending = ending
         self._held: list[_Held] = []
         """Of all calls, whether their callers are there still or not."""
+        self._following: asyncio.Task[None] | None = None
 
     async def one(self, caller: Caller, key_id: UUID, within: Within) -> Tried:
         """Take a key to the bridge now. Where somebody does so already, what comes of that is the answer."""
@@ -147,8 +148,8 @@ class Reinitialization:
         if not held.ids:
             return
         self._held.append(held)
-        if len(self._held) == 1:
-            self._convergence.work.start(self._make_due_when_free())
+        if self._following is None or self._following.done():
+            self._following = self._convergence.work.start(self._make_due_when_free())
 
     async def _make_due_when_free(self) -> None:
         """What somebody held just then, also when its caller has gone away."""

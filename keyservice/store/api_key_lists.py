@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Uuid, func, literal, select
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import func, select
 
 from keyservice import models
 from keyservice.enums import BridgeState
 from keyservice.records import ApiKey, Caller
 from keyservice.store import scope
-from keyservice.store.api_keys import COLUMNS, record
+from keyservice.store.api_keys import COLUMNS, is_one_of, record
 from keyservice.store.bridge_states import CONFIGURED, WAITS
 from servicekit.database.pages import Within, fetch_page
 from servicekit.database.reads import Executor
@@ -80,8 +79,7 @@ async def in_use(connection: Executor, caller: Caller, client_id: UUID, exchange
 
 async def named(connection: Executor, caller: Caller, ids: Sequence[UUID]) -> list[ApiKey]:
     """The keys with these ids, deleted or not, in no order."""
-    wanted = _table.id == func.any(literal(list(ids), ARRAY(Uuid)))
-    query = select(*COLUMNS).where(wanted, scope.visible(_table.client_id, limited=caller.limited))
+    query = select(*COLUMNS).where(is_one_of(ids), scope.visible(_table.client_id, limited=caller.limited))
     return [record(row) for row in await connection.execute(query, scope.parameters(caller))]
 
 

@@ -16,15 +16,18 @@ from sqlalchemy import (
     Row,
     Select,
     Update,
+    Uuid,
     and_,
     bindparam,
     case,
     false,
     func,
+    literal,
     or_,
     select,
     update,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -71,6 +74,11 @@ class Secrets:
                 "fingerprint": self.fingerprint,
             }
         )
+
+
+def is_one_of(ids: Sequence[UUID]) -> ColumnElement[bool]:
+    """The condition that a key has one of these ids: the same text of the statement, however many they are."""
+    return _table.id == func.any(literal(list(ids), ARRAY(Uuid)))
 
 
 async def get(reads: Reads, key_id: UUID, caller: Caller) -> ApiKey | None:

@@ -10,15 +10,14 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import BindParameter, ColumnElement, Uuid, and_, func, literal, or_, select, update
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import BindParameter, ColumnElement, and_, func, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from keyservice import models
 from keyservice.enums import BridgeReason
 from keyservice.records import ApiKey, Caller
 from keyservice.store import scope
-from keyservice.store.api_keys import COLUMNS, record
+from keyservice.store.api_keys import COLUMNS, is_one_of, record
 from keyservice.store.bridge_states import AFRESH, CLOCK, CONFIGURED, UNCHANGED, UNDER_WAY, WAITS, WANTED
 from keyservice.store.leases import due
 from servicekit.database.reads import Executor
@@ -134,7 +133,7 @@ async def make_held_due(
 ) -> Selected:
     """The same later for keys that somebody held, but for those that have been tried ``since`` they were selected."""
     tried_since = func.greatest(_table.configured_at, _table.last_attempt_at) >= since
-    wanted = [_is_one_of(ids), WANTED, or_(UNDER_WAY, tried_since.is_not(True))]
+    wanted = [is_one_of(ids), WANTED, or_(UNDER_WAY, tried_since.is_not(True))]
     if only_unconfigured:
         wanted.append(~CONFIGURED)
     return await _make_due(connection, and_(*wanted), {})
@@ -143,7 +142,7 @@ async def make_held_due(
 async def tried(connection: Executor, ids: Sequence[UUID]) -> list[ApiKey]:
     """Those of the keys, made due before, about which the bridge has been asked since, or need not be any more."""
     untried = and_(WAITS, _table.bridge_reason.is_(None), _table.attempt_count <= 1)
-    statement = select(*COLUMNS).where(_is_one_of(ids), or_(~untried, ~WANTED))
+    statement = select(*COLUMNS).where(is_one_of(ids), or_(~untried, ~WANTED))
     return [record(row) for row in await connection.execute(statement)]
 
 
@@ -165,7 +164,3 @@ async def _make_due(
     made_due = or_(*(selected.c.id.in_(each) for each in changed))
     rows = (await connection.execute(select(selected.c.id, made_due.label("made_due")), parameters)).all()
     return Selected([row.id for row in rows if row.made_due], [row.id for row in rows if not row.made_due])
-
-
-def _is_one_of(ids: Sequence[UUID]) -> ColumnElement[bool]:
-    return _table.id == func.any(literal(list(ids), ARRAY(Uuid)))
