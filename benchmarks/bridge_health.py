@@ -24,15 +24,14 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from benchmarks.custody import DEADLINE
-from benchmarks.recovery import raw_echo
+from benchmarks.recovery import AS_DEPLOYED, raw_echo
 from keyservice.v1 import key_service_pb2 as pb
 from servicekit import logs
 from servicekit.database import migrate
 from servicekit.database.url import parse_url
 from servicekit.embedded_postgres import EmbeddedPostgres
-from tests.evidence.crash_clients import Line
 from tests.evidence.recovery import Recovery
-from tests.services.convergence.stage import Stage, until_reachable
+from tests.services.convergence.stage import until_reachable
 from tests.support.service_process import service_processes
 
 if TYPE_CHECKING:
@@ -81,8 +80,8 @@ async def look(stub: "KeyServiceAsyncStub", meanwhile: Awaitable[object] | None 
     return looks
 
 
-async def look_at_each(stage: Stage, recovery: Recovery, line: Line) -> bool:
-    stub = await line.stub()
+async def look_at_each(recovery: Recovery) -> bool:
+    stage, stub = recovery.stage, await recovery.line.stub()
     reached = (await look(stub)).say("up")
     assert stage.bridge is not None
     stage.bridge.terminate(signal.SIGSTOP)
@@ -97,23 +96,15 @@ async def look_at_each(stage: Stage, recovery: Recovery, line: Line) -> bool:
 
 async def measure(url: str, log: Path, keys: int) -> bool:
     await migrate.upgrade(parse_url(url))
-    line = Line()
-    # As it is deployed, and not as quick as for tests.
-    usual = {"KEYSERVICE_INLINE_BRIDGE_WAIT": "3s", "KEYSERVICE_BRIDGE_TIMEOUT": "30s"}
     with contextmanager(service_processes)() as start:
-        async with Stage.on(url, start) as stage:
-            recovery = Recovery(stage, line, usual, rate=RATE, patience=PATIENCE)
-            try:
-                await recovery.start_bridge()
-                await recovery.start_service()
-                await recovery.fill(keys)
-                print(
-                    f"raw echo {await raw_echo(url, log):.0f}/s; {keys} keys; aim: p99 below {MILLISECONDS:g} ms"
-                )
-                print(f"{'the bridge':15} {'calls':>6} {'p50':>8} {'p99':>8} {'max':>8}   what was said")
-                return await look_at_each(stage, recovery, line)
-            finally:
-                await line.close()
+        async with Recovery.prepared(
+            url, start, keys, rate=RATE, patience=PATIENCE, **AS_DEPLOYED
+        ) as recovery:
+            print(
+                f"raw echo {await raw_echo(url, log):.0f}/s; {keys} keys; aim: p99 below {MILLISECONDS:g} ms"
+            )
+            print(f"{'the bridge':15} {'calls':>6} {'p50':>8} {'p99':>8} {'max':>8}   what was said")
+            return await look_at_each(recovery)
 
 
 def main() -> int:

@@ -33,6 +33,8 @@ from tests.support.service_process import service_processes
 KEYS, RATE = 10_000, 20.0
 SECONDS, MILLISECONDS = 15.0, 250.0
 BEFORE, PATIENCE = 3.0, 120.0
+# And not as quick as for tests.
+AS_DEPLOYED = {"KEYSERVICE_INLINE_BRIDGE_WAIT": "3s", "KEYSERVICE_BRIDGE_TIMEOUT": "30s"}
 
 
 def percentile(calls: Sequence[Answered], part: int) -> float:
@@ -89,10 +91,10 @@ async def raw_echo(url: str, log: Path) -> float:
 
 async def measure(url: str, log: Path, rounds: int, keys: int) -> bool:
     await migrate.upgrade(parse_url(url))
-    # As it is deployed, and not as quick as for tests.
-    usual = {"KEYSERVICE_INLINE_BRIDGE_WAIT": "3s", "KEYSERVICE_BRIDGE_TIMEOUT": "30s"}
     with contextmanager(service_processes)() as start:
-        async with Recovery.prepared(url, start, keys, rate=RATE, patience=PATIENCE, **usual) as recovery:
+        async with Recovery.prepared(
+            url, start, keys, rate=RATE, patience=PATIENCE, **AS_DEPLOYED
+        ) as recovery:
             print(f"raw echo {await raw_echo(url, log):.0f}/s; {keys} keys, {RATE:g} calls a second")
             print(
                 f"{'':3} {'served':>10} {'first key':>9} {'all keys':>9} {'without KS':>9}"

@@ -60,8 +60,8 @@ class Recovery:
         self, stage: Stage, line: Line, settings: Mapping[str, str], *, rate: float, patience: float
     ) -> None:
         """``rate`` is that of the interactive calls, ``settings`` are KeyService's."""
-        self._stage = stage
-        self._line = line
+        self.stage = stage
+        self.line = line
         self._settings = settings
         self._patience = patience
         # It keeps its address, as where a supervisor restarts it.
@@ -87,17 +87,15 @@ class Recovery:
                 await line.close()
 
     async def start_bridge(self) -> None:
-        await self._stage.start_bridge(
-            DATABASE_URL=self._stage.url, BRIDGESERVICE_LISTEN=self._bridge_address
-        )
+        await self.stage.start_bridge(DATABASE_URL=self.stage.url, BRIDGESERVICE_LISTEN=self._bridge_address)
 
     async def start_service(self) -> None:
         """Calls that wait on the line go on then."""
-        self._service = await self._stage.start_keyservice(self._bridge_address, **self._settings)
-        await self._line.connect(self._service.address)
+        self._service = await self.stage.start_keyservice(self._bridge_address, **self._settings)
+        await self.line.connect(self._service.address)
 
     async def fill(self, keys: int) -> None:
-        stub = await self._line.stub()
+        stub = await self.line.stub()
         made = itertools.count()
 
         async def add() -> None:
@@ -108,7 +106,7 @@ class Recovery:
                 self.interactive.key_ids.extend(each.api_key.id for each in added)
 
         await asyncio.gather(*(add() for _ in range(_AT_ONCE)))
-        await self._stage.until_matched(self._patience)
+        await self.stage.until_matched(self._patience)
 
     async def once(self, *, kill_service: bool, before: float = 0) -> Recovered:
         """Kill the bridge under load that goes on since ``before`` seconds, and start it at once.
@@ -121,7 +119,7 @@ class Recovery:
             group.create_task(self.interactive.work(stopping))
             await asyncio.sleep(before)
             killed = monotonic()
-            await self._stage.kill_bridge()
+            await self.stage.kill_bridge()
             await self.start_bridge()
             serving = monotonic()
             first = await self._until_back(lambda _: 1)
@@ -131,13 +129,13 @@ class Recovery:
                 away = await self._replace_service()
             done = await self._until_back(lambda wanted: wanted)
             stopping.set()
-        await self._stage.until_matched(self._patience)
+        await self.stage.until_matched(self._patience)
         return Recovered(killed, serving, first, done, away, self.interactive.answered)
 
     async def _replace_service(self) -> tuple[float, float]:
         assert self._service is not None
         begun = monotonic()
-        self._line.cut()
+        self.line.cut()
         self._service.process.kill()
         await asyncio.to_thread(self._service.status)
         await self.start_service()
@@ -145,14 +143,14 @@ class Recovery:
 
     async def _until_back(self, enough: Callable[[int], int]) -> float:
         """Wait until, of all that should, enough rows say that this run of the bridge holds their key."""
-        assert self._stage.bridge is not None
-        async with plain_channel(self._stage.bridge.port) as channel:
+        assert self.stage.bridge is not None
+        async with plain_channel(self.stage.bridge.port) as channel:
             info = await TradingBridgeStub(channel).GetBridgeInfo(
                 bridge_pb.GetBridgeInfoRequest(), timeout=PATIENCE
             )
         until = monotonic() + self._patience
         while True:
-            [[wanted, back]] = await self._stage.sql(
+            [[wanted, back]] = await self.stage.sql(
                 "SELECT count(*), count(*) FILTER (WHERE bridge_state = 'configured' AND configured_instance = :run)"
                 " FROM exchange_api_keys WHERE NOT is_deleted AND NOT disabled",
                 run=info.instance_id,
