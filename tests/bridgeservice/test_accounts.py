@@ -15,17 +15,10 @@ from bridgeservice.records import Connector
 from bridgeservice.sessions import Sessions
 from servicekit.credentials import Credentials
 from servicekit.errors import Aborted, AlreadyExists, KeybridgeError, NotFound
+from tests.support.clock import Clock
 from tests.support.fake_exchanges import FakeExchanges
 
 TTL = timedelta(hours=24)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from bridgeservice.v1 import trading_bridge_pb2 as pb
-from bridgeservice.v1.credentials_pb2 import Credentials
 from bridgeservice.v1.order_pb2 import (
     ORDER_SIDE_BUY,
     ORDER_STATE_CANCELED,
@@ -28,10 +27,9 @@ from bridgeservice.v1.permissions_pb2 import PERMISSION_YES
 from bridgeservice.v1.portfolio_pb2 import ConnectorPortfolio, ConnectorStatus
 from bridgeservice.v1.trading_bridge_pb2_grpc import TradingBridgeStub
 from servicekit.database.url import DatabaseUrl
-from tests.simulator.accounts import AccountKeys
 from tests.simulator.faults import FaultKind
 from tests.simulator.simulator import Simulator
-from tests.support.bridge_service import ACCOUNT, connector_request
+from tests.support.bridge_service import ACCOUNT, connector_request, credentials_of
 from tests.support.key_service import refusal
 from tests.support.probe import plain_channel
 from tests.support.service_process import ServiceProcess, StartService, raw_url
@@ -56,10 +54,6 @@ def status(entry: ConnectorPortfolio) -> str:
     return ConnectorStatus.Name(entry.status).removeprefix("CONNECTOR_STATUS_")
 
 
-def of(keys: AccountKeys) -> Credentials:
-    return Credentials(api_key=keys.api_key, api_secret=keys.secret, passphrase=keys.passphrase)
-
-
 @asynccontextmanager
 async def at_kraken(
     start_service: StartService, database_url: DatabaseUrl
@@ -75,7 +69,7 @@ async def at_kraken(
             BRIDGESERVICE_EXCHANGE_URLS=json.dumps(simulator.urls),
         )
         async with asking(process) as bridge:
-            await bridge.AddConnector(connector_request("kraken", credentials=of(keys)))
+            await bridge.AddConnector(connector_request("kraken", credentials=credentials_of(keys)))
             yield simulator, bridge
 
 
@@ -118,10 +112,10 @@ async def test_connectors_work_on_real_ccxt_and_each_failure_is_its_own(
             right = simulator.add_account("kraken", balances={"BTC": EXACT, "USDT": "10.50"})
             wrong = simulator.add_account("gate", balances={"USDT": "1"})
             simulator.revoke(wrong)
-            verified = connector_request("kraken", credentials=of(right), verify=True)
+            verified = connector_request("kraken", credentials=credentials_of(right), verify=True)
             await bridge.AddConnector(verified, **PATIENT)
-            await bridge.AddConnector(connector_request("gate", credentials=of(wrong)))
-            refused = connector_request("gate:other", credentials=of(wrong), verify=True)
+            await bridge.AddConnector(connector_request("gate", credentials=credentials_of(wrong)))
+            refused = connector_request("gate:other", credentials=credentials_of(wrong), verify=True)
             told = await refusal(bridge.AddConnector(refused, **PATIENT))
             assert (told.code, told.reason) == (
                 grpc.StatusCode.FAILED_PRECONDITION,
@@ -167,7 +161,7 @@ async def test_orders_are_placed_on_real_ccxt_and_on_paper_and_survive_a_restart
         process = start_service("bridgeservice", measured=True, **settings)
         wish = resting_order()
         async with asking(process) as bridge:
-            await bridge.AddConnector(connector_request("kraken", credentials=of(keys)))
+            await bridge.AddConnector(connector_request("kraken", credentials=credentials_of(keys)))
             await bridge.AddConnector(connector_request("paper", credentials=None))
             resting = (await bridge.PlaceOrder(wish, **PATIENT)).order
             assert (resting.state, resting.filled, resting.remaining) == (ORDER_STATE_OPEN, "0", "10.5")
@@ -187,7 +181,7 @@ async def test_orders_are_placed_on_real_ccxt_and_on_paper_and_survive_a_restart
             assert (await bridge.PlaceOrder(wish)).order == resting
             listed = await bridge.ListOrders(pb.ListOrdersRequest(account_name=ACCOUNT))
             assert [each.order_id for each in listed.orders] == [bought.order_id, resting.order_id]
-            await bridge.AddConnector(connector_request("kraken", credentials=of(keys)))
+            await bridge.AddConnector(connector_request("kraken", credentials=credentials_of(keys)))
             cancel = pb.CancelOrderRequest(account_name=ACCOUNT, order_id=resting.order_id)
             assert (await bridge.CancelOrder(cancel, **PATIENT)).order.state == ORDER_STATE_CANCELED
         [placed] = simulator.orders("kraken")

@@ -4,16 +4,9 @@ import io
 from datetime import timedelta
 
 from bridgeservice.tombstones import Tombstones
+from tests.support.clock import Clock
 
 HOUR = timedelta(hours=1)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_the_highest_revision_is_remembered() -> None:

@@ -7,20 +7,12 @@ import pytest
 from keyservice.breaker import NO_ACCOUNT, PAUSE, SILENCES, Breaker, Sign
 from keyservice.bridge_records import Outcome
 from keyservice.enums import BridgeReason
+from tests.support.clock import Clock
 
 ADA, BOB = "client_ada", "client_bob"
 LONG = timedelta(seconds=3)
 AWAY = Outcome(BridgeReason.BRIDGE_UNAVAILABLE)
 LATE = Outcome(BridgeReason.BRIDGE_TIMEOUT)
-
-
-class Clock:
-    """A time that stands still."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

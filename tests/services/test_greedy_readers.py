@@ -18,7 +18,6 @@ import grpc
 import pytest
 
 from bridgeservice.v1 import trading_bridge_pb2 as pb
-from bridgeservice.v1.credentials_pb2 import Credentials
 from bridgeservice.v1.order_pb2 import (
     ORDER_SIDE_BUY,
     ORDER_STATE_CANCELED,
@@ -29,6 +28,7 @@ from bridgeservice.v1.trading_bridge_pb2_grpc import TradingBridgeStub
 from servicekit.database.url import DatabaseUrl
 from servicekit.rpc.status import from_rpc_error
 from tests.simulator.simulator import READ_AND_TRADE, Simulator
+from tests.support.bridge_service import credentials_of
 from tests.support.issuer import Issuer, bearing
 from tests.support.probe import plain_channel
 from tests.support.service_process import StartService, raw_url
@@ -167,7 +167,7 @@ async def stage(
                     connector_name=exchange,
                     exchange=exchange,
                     revision=1,
-                    credentials=Credentials(api_key=keys.api_key, api_secret=keys.secret),
+                    credentials=credentials_of(keys),
                 ),
                 metadata=ready.as_("keyservice", "bridge-writer", "*"),
                 timeout=30,

@@ -19,6 +19,7 @@ from keyservice.v1.key_service_pb2_grpc import KeyServiceStub
 from servicekit.database.url import DatabaseUrl
 from tests.simulator.accounts import Permission
 from tests.simulator.simulator import READ_AND_TRADE, Simulator
+from tests.support.bridge_service import credentials_of
 from tests.support.probe import plain_channel
 from tests.support.service_process import StartService, raw_url
 
@@ -40,7 +41,7 @@ class Exchange:
 
     def credentials(self, *more: Permission) -> Credentials:
         keys = self.simulator.add_account("binance", permissions=(*READ_AND_TRADE, *more))
-        return Credentials(api_key=keys.api_key, api_secret=keys.secret)
+        return credentials_of(keys)
 
     async def add(self, credentials: Credentials) -> pb.AddApiKeyResponse:
         client = (await self.stub.CreateClient(pb.CreateClientRequest(name="a client"))).client

@@ -48,6 +48,7 @@ from servicekit.rpc.admission import Admission
 from servicekit.rpc.binding import Service
 from servicekit.rpc.server import Server
 from servicekit.work import Work
+from tests.simulator.accounts import AccountKeys
 from tests.support.fake_exchanges import FakeExchanges
 from tests.support.probe import plain_channel, quick
 
@@ -177,6 +178,11 @@ async def bridge(output: io.StringIO) -> AsyncIterator[Bridge]:
 def new_credentials(**changes: Any) -> Credentials:
     """Credentials that nobody has had before."""
     return Credentials(**{"api_key": secrets.token_hex(16), "api_secret": secrets.token_hex(32)} | changes)
+
+
+def credentials_of(keys: AccountKeys) -> Credentials:
+    """Those that a simulated exchange has given out."""
+    return Credentials(api_key=keys.api_key, api_secret=keys.secret, passphrase=keys.passphrase)
 
 
 def connector_request(name: str = "kraken", revision: int = 1, **changes: Any) -> pb.AddConnectorRequest:

@@ -7,16 +7,7 @@ import pytest
 from bridgeservice.exchanges import breaker as module
 from bridgeservice.exchanges.breaker import Breaker
 from servicekit.errors import Unavailable
-
-
-class Clock:
-    """Time as the test sets it."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 @pytest.fixture

@@ -21,19 +21,12 @@ from servicekit.rpc.quota import Limits, Quota, Usage
 from servicekit.rpc.server import Server
 from servicekit.rpc.status import RpcFailure, from_rpc_error
 from servicekit.v1 import policy_pb2
+from tests.support.clock import Clock
 from tests.support.probe import Echo, Probe, ProbeStub, eventually, failure, plain_channel, quick, serving
 
 UNARY = Method("a.B", "Get", PUBLIC, full="/a.B/Get")
 STREAM = Method("a.B", "Watch", PUBLIC, unary=False, full="/a.B/Watch")
 PROBED = Method("health", "Check", PUBLIC, full="/health/Check")
-
-
-@dataclass
-class Clock:
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass

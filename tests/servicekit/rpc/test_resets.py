@@ -13,6 +13,7 @@ from servicekit.rpc.call import Call
 from servicekit.rpc.policy import Policy
 from servicekit.rpc.principal import Principal
 from servicekit.rpc.resets import Resets
+from tests.support.clock import Clock
 from tests.support.http2 import Connection, call_headers, taken_back
 from tests.support.probe import PROBE, Echo, ProbeStub, eventually, plain_channel, serving
 
@@ -44,16 +45,6 @@ class Doorkeeper:
     async def authorize(self, _call: Call, _policy: Policy) -> Principal | None:
         self.asked += 1
         return None
-
-
-class Clock:
-    """What the link takes for the time."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridgeservice.v1 import trading_bridge_pb2 as bridge_pb
-from bridgeservice.v1.credentials_pb2 import Credentials
 from bridgeservice.v1.portfolio_pb2 import ConnectorStatus
 from bridgeservice.v1.trading_bridge_pb2_grpc import TradingBridgeStub
 from keyservice.v1 import key_service_pb2 as pb
@@ -23,9 +22,8 @@ from keyservice.v1.client_pb2 import Client
 from keyservice.v1.key_service_pb2_grpc import KeyServiceStub
 from servicekit.database.url import DatabaseUrl
 from tests.services.convergence.stage import LOOKS, Held, Stage, held_by, until_reachable
-from tests.simulator.accounts import AccountKeys
 from tests.simulator.simulator import Simulator
-from tests.support.bridge_service import connector_request
+from tests.support.bridge_service import connector_request, credentials_of
 from tests.support.key_service import key_request
 from tests.support.probe import eventually, plain_channel
 from tests.support.relay import Place, Relay, place
@@ -198,13 +196,13 @@ async def test_what_was_replaced_on_one_bridge_is_never_read_with_on_another_tha
         ) as house:
             old, new = (simulator.add_account("binance", balances={"BTC": each}) for each in "17")
             client = await house.add_client()
-            adding = key_request(client, exchange="binance", credentials=credentials(old))
+            adding = key_request(client, exchange="binance", credentials=credentials_of(old))
             key = (await house.stub.AddApiKey(adding)).api_key
             request = pb.GetBalancesRequest(client_id=client.id)
             assert (await house.stub.GetBalances(request, timeout=PATIENCE)).totals[0].total == "1"
 
             house.elsewhere.add(client.account_name)
-            rotation = pb.RotateApiKeyRequest(api_key_id=key.id, credentials=credentials(new))
+            rotation = pb.RotateApiKeyRequest(api_key_id=key.id, credentials=credentials_of(new))
             assert (await house.stub.RotateApiKey(rotation)).trading_bridge_configured
             house.elsewhere.remove(client.account_name)
             shown = simulator.account(old).times_shown
@@ -234,10 +232,6 @@ async def test_the_rolling_check_finds_the_missing_the_extra_and_the_outdated_an
 
         house.elsewhere.add(moved.account_name)
         await house.until_matched(2 * CHECK_SECONDS + TTL_SECONDS + LOOKS)
-
-
-def credentials(keys: AccountKeys) -> Credentials:
-    return Credentials(api_key=keys.api_key, api_secret=keys.secret)
 
 
 def status(answer: pb.GetBalancesResponse) -> str:

@@ -17,7 +17,6 @@ import pytest_asyncio
 from google.protobuf.field_mask_pb2 import FieldMask
 from grpc import StatusCode
 
-from bridgeservice.v1.credentials_pb2 import Credentials
 from bridgeservice.v1.portfolio_pb2 import CONNECTOR_STATUS_OK
 from keyservice.v1 import key_service_pb2 as pb
 from keyservice.v1.api_key_pb2 import ApiKey
@@ -26,6 +25,7 @@ from keyservice.v1.key_service_pb2_grpc import KeyServiceStub
 from tests.services.convergence.stage import LOOKS, Stage, longest_pause, until_reachable
 from tests.simulator.accounts import AccountKeys
 from tests.simulator.simulator import Simulator
+from tests.support.bridge_service import credentials_of
 from tests.support.key_service import key_request
 from tests.support.probe import plain_channel
 from tests.support.relay import Delayed, Relay
@@ -60,11 +60,11 @@ class House:
         return (await self.stub.CreateClient(pb.CreateClientRequest(name="a client"))).client
 
     async def add(self, client: Client, keys: AccountKeys, label: str = "main") -> ApiKey:
-        request = key_request(client, exchange=EXCHANGE, label=label, credentials=credentials(keys))
+        request = key_request(client, exchange=EXCHANGE, label=label, credentials=credentials_of(keys))
         return (await self.stub.AddApiKey(request)).api_key
 
     async def rotate(self, key: ApiKey, keys: AccountKeys) -> ApiKey:
-        request = pb.RotateApiKeyRequest(api_key_id=key.id, credentials=credentials(keys))
+        request = pb.RotateApiKeyRequest(api_key_id=key.id, credentials=credentials_of(keys))
         return (await self.stub.RotateApiKey(request)).api_key
 
     async def delete(self, key: ApiKey) -> ApiKey:
@@ -108,10 +108,6 @@ class House:
     async def deliver(self, delayed: Delayed) -> StatusCode:
         async with plain_channel(self.wire.leads_to) as channel:
             return await delayed.deliver(channel)
-
-
-def credentials(keys: AccountKeys) -> Credentials:
-    return Credentials(api_key=keys.api_key, api_secret=keys.secret)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
